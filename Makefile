@@ -1,0 +1,48 @@
+# Needs only Python >= 3.11, Java >= 17 and make; everything else is installed into .venv from requirements/ (locked, with hashes).
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint format bench lock clean
+
+help: ## list these targets
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(VENV)/.ready ## make .venv: locked dependencies, Delta jars, the two commands
+
+$(VENV)/.ready: requirements/dev.txt requirements/uv.txt pyproject.toml scripts/install_delta_jars.py
+	@PYTHON=$(PYTHON) sh scripts/check_machine.sh
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
+	@$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements/uv.txt requirements/dev.txt
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@$(BIN)/python scripts/install_delta_jars.py
+	@touch $@
+
+demo: setup ## a simulated tenant, the real service, the real Spark job: rows in Delta tables under .demo/
+	@$(BIN)/python -m tests.demo
+
+test: setup ## the whole suite
+	@sh scripts/check_machine.sh
+	@$(BIN)/pytest
+
+lint: setup ## ruff, basedpyright (strict), import-linter
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/basedpyright
+	@$(BIN)/lint-imports --no-cache
+
+format: setup ## let ruff fix and format
+	@$(BIN)/ruff check --fix --quiet . || true
+	@$(BIN)/ruff format --quiet .
+
+bench: setup ## speed and memory, as ratios of things run side by side
+	@$(BIN)/python -m bench
+
+lock: setup ## compile requirements/*.txt anew from pyproject.toml
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate requirements/uv.in -o requirements/uv.txt
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml --extra service --extra spark --group dev -o requirements/dev.txt
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml --extra service -c requirements/dev.txt -o requirements/service.txt
+
+clean: ## remove what make made here
+	@rm -rf $(VENV) .demo .bench .pytest_cache .ruff_cache .hypothesis

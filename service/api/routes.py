@@ -1,0 +1,109 @@
+"""The routes of the contract, section 3: each parses, calls the service, and answers."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, Path, Query, Request, Response
+
+from service.api.access import PROBLEMS, PageCaller, Reader, ServiceDep, Triggerer
+from service.api.models import ProblemBody, RunBody, SnapshotBody
+from service.errors import NotFoundError, RefusedError, StoreError
+from service.landing.layout import DATASET_PATTERN, RUN_ID_PATTERN
+from service.runs.model import State
+from service.runs.receipts import overdue
+from service.runs.store import RunFilter
+from service.runs.triggers import SnapshotRequest, resolve_snapshot
+
+v1 = APIRouter(prefix="/v1", responses=PROBLEMS)
+open_pages = APIRouter()
+
+RunId = Annotated[str, Path(pattern=RUN_ID_PATTERN)]
+_CONFLICT: dict[int | str, dict[str, Any]] = {409: {"model": ProblemBody, "description": "an active run is in the way"}}
+_MISSING: dict[int | str, dict[str, Any]] = {404: {"model": ProblemBody, "description": "there is no such run"}}
+
+
+@v1.post("/snapshots", status_code=202, response_model=RunBody, responses=_CONFLICT)
+async def start_snapshot(
+    body: SnapshotBody, service: ServiceDep, caller: Triggerer, response: Response
+) -> dict[str, Any]:
+    """Start a snapshot run of a dataset."""
+    asked = SnapshotRequest(**body.model_dump())
+    today = service.clock.now().date()
+    run = await service.store.create(resolve_snapshot(asked, service.settings, today, f"api:{caller.name}"))
+    service.supervisor.wake()
+    response.headers["Location"] = f"/v1/runs/{run.id}"
+    return run.as_dict()
+
+
+@v1.get("/runs", response_model=list[RunBody])
+async def list_runs(
+    request: Request,
+    response: Response,
+    service: ServiceDep,
+    _caller: Reader,
+    kind: Literal["snapshot", "classification"] | None = None,
+    dataset: Annotated[str | None, Query(pattern=DATASET_PATTERN)] = None,
+    state: State | None = None,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    cursor: Annotated[str | None, Query(pattern=RUN_ID_PATTERN)] = None,
+) -> list[dict[str, Any]]:
+    """Runs, newest first; the `Link` header leads to the next page."""
+    runs = await service.store.list(RunFilter(kind, dataset, state, cursor), limit + 1)
+    if len(runs) > limit:
+        wanted = {**request.query_params, "cursor": runs[limit - 1].id}
+        response.headers["Link"] = f'</v1/runs?{urlencode(wanted)}>; rel="next"'
+    return [run.as_dict() for run in runs[:limit]]
+
+
+@v1.get("/runs/{run_id}", response_model=RunBody, responses=_MISSING)
+async def show_run(run_id: RunId, service: ServiceDep, _caller: Reader) -> dict[str, Any]:
+    """One run."""
+    return (await service.store.get(run_id)).as_dict()
+
+
+@v1.post("/runs/{run_id}/cancel", status_code=202, response_model=RunBody, responses={**_CONFLICT, **_MISSING})
+async def cancel_run(run_id: RunId, service: ServiceDep, _caller: Triggerer) -> dict[str, Any]:
+    """Ask a run to stop; it may still end landed, when its commit was on the way."""
+    run = await service.supervisor.cancel(run_id)
+    if run is None:
+        raise RefusedError("ALREADY_ENDED", f"Run {run_id} has ended already.", "There is nothing to cancel.")
+    return run.as_dict()
+
+
+@open_pages.get("/healthz")
+async def alive() -> dict[str, str]:
+    """The process answers."""
+    return {"status": "alive"}
+
+
+@open_pages.get("/readyz", responses={503: {"model": ProblemBody, "description": "not ready"}})
+async def ready(service: ServiceDep) -> dict[str, str]:
+    """The run store answers."""
+    try:
+        await service.store.ping()
+    except StoreError as error:
+        raise StoreError("SERVICE_UNAVAILABLE", error.message, error.hint) from error
+    return {"status": "ready"}
+
+
+@open_pages.get("/metrics", response_class=Response)
+async def metrics(service: ServiceDep, _caller: PageCaller) -> Response:
+    """Prometheus' text format."""
+    waiting = await service.store.waiting_for_receipt()
+    late = overdue(waiting, service.clock.now_text())
+    text = service.metrics.scrape(await service.store.count_by_state(), late)
+    return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+@open_pages.get("/openapi.json", include_in_schema=False)
+async def description(request: Request, _caller: PageCaller) -> dict[str, Any]:
+    """The description of this API."""
+    return request.app.openapi()
+
+
+@open_pages.api_route("/{path:path}", methods=["GET", "POST", "PUT", "PATCH", "DELETE"], include_in_schema=False)
+async def nowhere(path: str) -> None:  # noqa: ARG001
+    """Everything else, as a problem document."""
+    raise NotFoundError("There is no such page.", "See /openapi.json.")

@@ -1,0 +1,65 @@
+"""Serves the application until SIGTERM or Ctrl-C, then ends with exit code 0."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from typing import TYPE_CHECKING
+
+import structlog
+import uvicorn
+
+from service import wiring
+from service.api.app import create_app
+from service.api.auth import tokens_of
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Generator
+
+    from service.settings import Settings
+
+_log = structlog.get_logger(__name__)
+
+
+async def serve(settings: Settings) -> None:
+    """Open the service, carry out its runs, answer requests. Raises `ConfigurationError` before anything is started."""
+    tokens = tokens_of(settings)
+    async with wiring.opened(settings) as service, service.supervisor.working():
+        config = uvicorn.Config(
+            create_app(service, tokens),
+            host=settings.service_host,
+            port=settings.service_port,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=max(1, round(settings.service_drain_seconds)),
+        )
+        await _Server(config).serve()
+
+
+class _Server(uvicorn.Server):
+    """uvicorn raises the signal again after its shutdown, which would skip ours and end with 143."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None]:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._stop)
+        try:
+            yield
+        finally:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.remove_signal_handler(number)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        for server in self.servers:
+            for listening in server.sockets:
+                host, port = listening.getsockname()[:2]
+                _log.info("listening", address=f"http://{host}:{port}")
+
+    def _stop(self) -> None:
+        _log.info("stopping")
+        self.should_exit = True

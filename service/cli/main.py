@@ -1,0 +1,302 @@
+"""The command line: parse, call, render, exit code. Heavy imports wait until a command needs them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import sys
+from enum import StrEnum
+from pathlib import Path  # noqa: TC003 - typer reads the annotations at run time
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+from service import __version__
+from service.errors import DxrIngestError, exit_code
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from service.api.client import ServiceClient
+    from service.runs.store import RunStore
+    from service.settings import StoreSettings
+
+_Loadable = TypeVar("_Loadable", bound="StoreSettings")
+
+app = typer.Typer(
+    name="dxr-ingest",
+    help="Land Data X-Ray file metadata for Delta tables.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+runs_app = typer.Typer(no_args_is_help=True, help="Look at runs, or stop one.")
+config_app = typer.Typer(no_args_is_help=True, help="Look at the settings.")
+app.add_typer(runs_app, name="runs")
+app.add_typer(config_app, name="config")
+
+_debug = False
+_config: Path | None = None
+
+
+class Output(StrEnum):
+    """How a result is printed."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+OutputOption = Annotated[Output, typer.Option("--output", "-o", help="text, or one JSON document on stdout")]
+ServerOption = Annotated[
+    str | None, typer.Option("--server", envvar="SERVICE_URL", help="work through the service at this address")
+]
+
+
+def run() -> None:
+    """Run the command line; every known error becomes one clear message and its exit code."""
+    try:
+        app(standalone_mode=True)
+    except DxrIngestError as error:
+        if _debug:
+            raise
+        _complain(error)
+        sys.exit(exit_code(error.code))
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+@app.callback()
+def _main(
+    config: Annotated[Path | None, typer.Option(help="YAML file with settings (default: dxr-ingest.yaml)")] = None,
+    debug: Annotated[bool, typer.Option(help="show tracebacks")] = False,  # noqa: FBT002
+    version: Annotated[bool, typer.Option("--version", help="show the version")] = False,  # noqa: FBT002
+) -> None:
+    global _debug, _config
+    _debug, _config = debug, config
+    if version:
+        typer.echo(f"dxr-ingest {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="address to listen on (SERVICE_HOST)")] = None,
+    port: Annotated[int | None, typer.Option(help="port to listen on (SERVICE_PORT)")] = None,
+    landing_path: Annotated[str | None, typer.Option(help="root of the landing (LANDING_PATH)")] = None,
+    state_dir: Annotated[str | None, typer.Option(help="folder of the run store (STATE_DIR)")] = None,
+    base_url: Annotated[str | None, typer.Option(help="Data X-Ray tenant (DXR_BASE_URL)")] = None,
+) -> None:
+    """Answer triggers over HTTP and carry out the runs."""
+    from service.api.server import serve as serve_until_stopped
+    from service.settings import Settings
+
+    flags = {
+        "service_host": host,
+        "service_port": port,
+        "landing_path": landing_path,
+        "state_dir": state_dir,
+        "dxr_base_url": base_url,
+    }
+    settings = _load(Settings, flags)
+    _log_to_stderr(settings.log_level)
+    asyncio.run(serve_until_stopped(settings))
+
+
+@app.command()
+def snapshot(
+    dataset: Annotated[str | None, typer.Option(help="dataset (SNAPSHOT_DATASET)")] = None,
+    ingestion_date: Annotated[str | None, typer.Option(help="date of the snapshot, YYYY-MM-DD")] = None,
+    query: Annotated[str | None, typer.Option(help="KQL filter, for a dataset of its own")] = None,
+    record_cap: Annotated[int | None, typer.Option(help="stop after so many rows")] = None,
+    accept_shrunken: Annotated[bool, typer.Option(help="publish even far fewer rows than before")] = False,  # noqa: FBT002
+    server: ServerOption = None,
+    wait_active: Annotated[float, typer.Option(help="with --server: seconds to wait for another active run")] = 3600,
+    base_url: Annotated[str | None, typer.Option(help="Data X-Ray tenant (DXR_BASE_URL)")] = None,
+    bearer_token: Annotated[str | None, typer.Option(help="DXR token; visible to others: prefer the file")] = None,
+    verify_ssl: Annotated[str | None, typer.Option(help="true or false (DXR_VERIFY_SSL)")] = None,
+    http_timeout: Annotated[float | None, typer.Option(help="seconds without a row (DXR_HTTP_TIMEOUT)")] = None,
+    user_agent: Annotated[str | None, typer.Option(help="User-Agent header (DXR_USER_AGENT)")] = None,
+    landing_path: Annotated[str | None, typer.Option(help="root of the landing (LANDING_PATH)")] = None,
+    state_dir: Annotated[str | None, typer.Option(help="folder of the run store (STATE_DIR)")] = None,
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """Take a snapshot and wait until it has landed, in this process or through a service."""
+    from service.cli import snapshot as command
+    from service.runs.triggers import SnapshotRequest
+    from service.settings import ClientSettings, Settings
+
+    asked = SnapshotRequest(dataset, ingestion_date, query, record_cap, accept_shrunken)
+    if server:
+        client = _load(ClientSettings, {"service_url": server})
+        _log_to_stderr("warning")
+        ended = asyncio.run(command.through(client, asked, wait_active_s=wait_active))
+    else:
+        if bearer_token:
+            typer.echo("warning: --bearer-token is visible in the process list; prefer DXR_BEARER_TOKEN_FILE", err=True)
+        flags = {
+            "dxr_base_url": base_url,
+            "dxr_bearer_token": bearer_token,
+            "dxr_verify_ssl": verify_ssl,
+            "dxr_http_timeout": http_timeout,
+            "dxr_user_agent": user_agent,
+            "landing_path": landing_path,
+            "state_dir": state_dir,
+        }
+        settings = _load(Settings, flags)
+        _log_to_stderr("warning" if sys.stderr.isatty() else settings.log_level)
+        ended = asyncio.run(command.here(settings, asked))
+    _show_run(ended.run, output)
+    raise typer.Exit(ended.exit_code)
+
+
+@runs_app.command("list")
+def list_runs(
+    kind: Annotated[str | None, typer.Option(help="snapshot or classification")] = None,
+    dataset: Annotated[str | None, typer.Option(help="only of this dataset")] = None,
+    state: Annotated[str | None, typer.Option(help="only in this state")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=200, help="how many")] = 50,
+    server: ServerOption = None,
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """Runs, newest first."""
+    from service.runs.store import RunFilter
+
+    filters = {"kind": kind, "dataset": dataset, "state": state}
+
+    async def fetch() -> list[dict[str, Any]]:
+        if server:
+            async with _client(server) as client:
+                return await client.runs(**filters, limit=limit)
+        async with _opened_store() as store:
+            return [run.as_dict() for run in await store.list(RunFilter(**filters), limit)] if store else []
+
+    found = asyncio.run(fetch())
+    if output is Output.JSON:
+        typer.echo(json.dumps(found))
+        return
+    from rich.console import Console
+    from rich.table import Column, Table
+
+    table = Table(Column("id", no_wrap=True), "dataset", "date", "state", "rows", "created", "error", box=None)
+    for one in found:
+        code = one["error"]["code"] if one["error"] else ""
+        rows = one["counts"].get("rows", one["progress"].get("rows", ""))
+        cells = (one["id"], one["dataset"], one["ingestion_date"], one["state"], rows, one["created_at"][:19], code)
+        table.add_row(*map(str, cells))
+    Console().print(table if found else "no runs")
+
+
+@runs_app.command("show")
+def show_run(run_id: str, server: ServerOption = None, output: OutputOption = Output.TEXT) -> None:
+    """One run."""
+    from service.errors import NotFoundError
+
+    async def fetch() -> dict[str, Any]:
+        if server:
+            async with _client(server) as client:
+                return await client.run(run_id)
+        async with _opened_store() as store:
+            if store is None:
+                raise NotFoundError(f"There is no run {run_id}.", "There is no run store yet.")
+            return (await store.get(run_id)).as_dict()
+
+    _show_run(asyncio.run(fetch()), output)
+
+
+@runs_app.command("cancel")
+def cancel_run(run_id: str, server: ServerOption = None, output: OutputOption = Output.TEXT) -> None:
+    """Ask a run to stop; it ends within seconds, perhaps still landed."""
+    from service.errors import NotFoundError, RefusedError
+    from service.runs.supervisor import request_cancel
+
+    async def ask() -> dict[str, Any]:
+        if server:
+            async with _client(server) as client:
+                return await client.cancel(run_id)
+        async with _opened_store() as store:
+            if store is None:
+                raise NotFoundError(f"There is no run {run_id}.", "There is no run store yet.")
+            run = await request_cancel(store, run_id)
+            if run is None:
+                raise RefusedError("ALREADY_ENDED", f"Run {run_id} has ended already.", "There is nothing to cancel.")
+            return run.as_dict()
+
+    _show_run(asyncio.run(ask()), output)
+
+
+@config_app.command("show")
+def show_config(output: OutputOption = Output.TEXT) -> None:
+    """The settings in force; secrets are masked."""
+    from service.settings import Settings, masked
+
+    values = masked(_load(Settings))
+    if output is Output.JSON:
+        typer.echo(json.dumps(values))
+        return
+    for name, value in values.items():
+        typer.echo(f"{name}={'' if value is None else value}")
+
+
+@config_app.command("schema")
+def show_schema() -> None:
+    """Every setting with its type, default and meaning, as JSON Schema."""
+    from service.settings import Settings
+
+    typer.echo(json.dumps(Settings.model_json_schema(), indent=2))
+
+
+def _load(kind: type[_Loadable], flags: dict[str, Any] | None = None) -> _Loadable:
+    from service import settings
+
+    return settings.load(kind, flags, _config)
+
+
+def _log_to_stderr(level: str) -> None:
+    from service.observability import logs
+
+    logs.configure(level)
+
+
+def _client(server: str) -> ServiceClient:
+    from service.api.client import ServiceClient
+    from service.settings import ClientSettings
+
+    settings = _load(ClientSettings, {"service_url": server})
+    token = settings.service_token
+    return ServiceClient(server.rstrip("/"), token.get_secret_value() if token else None)
+
+
+@contextlib.asynccontextmanager
+async def _opened_store() -> AsyncGenerator[RunStore | None]:
+    """The run store for reading, beside a service; None when there has been no run yet."""
+    from service import wiring
+    from service.settings import StoreSettings
+
+    settings = _load(StoreSettings)
+    if settings.database_url is None and not (settings.state_dir / "runs.sqlite").exists():
+        yield None
+        return
+    async with wiring.opened_store(settings) as store:
+        yield store
+
+
+def _show_run(run: dict[str, Any], output: Output) -> None:
+    if output is Output.JSON:
+        typer.echo(json.dumps(run))
+        return
+    typer.echo(f"run {run['id']}: {run['kind']} of {run['dataset']}, {run['ingestion_date']}: {run['state']}")
+    for title in ("counts", "progress"):
+        if run[title]:
+            typer.echo(f"  {title}: " + ", ".join(f"{name} {value:,}" for name, value in run[title].items()))
+            break
+    if run["commit"]:
+        typer.echo(f"  commit: {run['commit']}")
+    if run["error"]:
+        typer.echo(f"  {run['error']['code']}: {run['error']['message']}\n  {run['error']['hint']}", err=True)
+
+
+def _complain(error: DxrIngestError) -> None:
+    typer.echo(f"error: {error.message}", err=True)
+    if error.hint:
+        typer.echo(f"  {error.hint}", err=True)

@@ -1,0 +1,155 @@
+"""`dxr-ingest snapshot`: a run from its trigger to its landing, in this process or through a service, with progress."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from service import wiring
+from service.api.client import ServiceClient
+from service.cli.bar import shown
+from service.clock import SystemClock
+from service.errors import AlreadyActiveError, ConfigurationError, ErrorReport, exit_code
+from service.retrying import Retrying
+from service.runs.model import ACTIVE, State
+from service.runs.supervisor import request_cancel
+from service.runs.triggers import SnapshotRequest, resolve_snapshot
+from service.snapshot.progress import Progress
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from service.settings import ClientSettings, Settings
+
+_POLL_S: Final = 1.0
+_POLL_ATTEMPTS: Final = 10
+_POLL_WAIT_S_MAX: Final = 10.0
+_INTERRUPTED: Final = ErrorReport(
+    "INTERRUPTED",
+    "The process of this run ended before it did.",
+    "Nothing was committed; start it again.",
+    retryable=True,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A run document and the exit code that it means."""
+
+    run: dict[str, Any]
+    exit_code: int
+
+
+async def here(settings: Settings, asked: SnapshotRequest) -> Ended:
+    """Carry out the run in this process; SIGINT and SIGTERM cancel it cleanly (130, 143)."""
+    clock = SystemClock()
+    request = resolve_snapshot(asked, settings, clock.now().date(), "cli")
+    async with wiring.opened(settings, clock) as service:
+        # The lock is ours, so whoever began these is gone; nobody else will end them.
+        for left in await service.store.left_running():
+            await service.execution.recover(left)
+            if (await service.store.get(left.id)).active:
+                await service.store.fail(left.id, _INTERRUPTED)
+        run = await service.store.claim((await service.store.create(request)).id)
+        if run is None:
+            raise AssertionError  # nobody else works on this store
+        progress = Progress()
+        task = asyncio.create_task(service.execution.carry_out(run, progress))
+        with _signals_cancel(task) as received:
+            await shown(task, progress)
+        if received:  # handed back to a queue that nobody looks at
+            await request_cancel(service.store, run.id)
+        ended = (await service.store.get(run.id)).as_dict()
+    return Ended(ended, 128 + received[0] if received and ended["commit"] is None else _code(ended))
+
+
+async def through(settings: ClientSettings, asked: SnapshotRequest, wait_active_s: float) -> Ended:
+    """Trigger the run at a service and wait until it has landed or failed.
+
+    An active run that lands the same is joined; another one is waited for, then the own is triggered. Raises
+    `AlreadyActiveError` (exit 7) when `wait_active_s` ends first.
+    """
+    if settings.service_url is None:
+        raise ConfigurationError("No service is named.", "Give --server or set SERVICE_URL.")
+    token = settings.service_token
+    body = {name: value for name, value in asdict(asked).items() if value not in {None, False}}
+    async with ServiceClient(settings.service_url, token.get_secret_value() if token else None) as client:
+        deadline_s = asyncio.get_running_loop().time() + wait_active_s
+        while True:
+            try:
+                run = await client.start_snapshot(body)
+            except AlreadyActiveError as error:
+                run = await client.run(error.run_id)
+                if not _same(run, asked):
+                    await _until_ended(client, run["id"], Progress(), deadline_s, error)
+                    continue
+            progress = Progress()
+            task = asyncio.create_task(_until_ended(client, run["id"], progress, None, None))
+            await shown(task, progress)
+            run = task.result()
+            return Ended(run, _code(run))
+
+
+def _same(active: dict[str, Any], asked: SnapshotRequest) -> bool:
+    """Whether an active run lands what was asked; what was not said is the dataset's own, which the run has too."""
+    date = asked.ingestion_date or SystemClock().now().date().isoformat()
+    return (
+        active["ingestion_date"] == date
+        and asked.query in {None, active["query"]}
+        and asked.record_cap in {None, active["record_cap"]}
+    )
+
+
+async def _until_ended(
+    client: ServiceClient, run_id: str, progress: Progress, deadline_s: float | None, late: Exception | None
+) -> dict[str, Any]:
+    loop = asyncio.get_running_loop()
+    while True:
+        run = await _asked(client, run_id)
+        for name, value in run["progress"].items():
+            if hasattr(progress, name):
+                setattr(progress, name, value)
+        if run["state"] not in ACTIVE:
+            return run
+        if deadline_s is not None and late is not None and loop.time() >= deadline_s:
+            raise late
+        await asyncio.sleep(_POLL_S)
+
+
+async def _asked(client: ServiceClient, run_id: str) -> dict[str, Any]:
+    async for attempt in Retrying(_POLL_ATTEMPTS, _POLL_WAIT_S_MAX, lambda _error: None).attempts():
+        with attempt:
+            return await client.run(run_id)
+    raise AssertionError  # the loop returns or raises
+
+
+def _code(run: dict[str, Any]) -> int:
+    match run["state"]:
+        case State.LANDED | State.INGESTED:
+            return 0
+        case State.PARTIAL:
+            return 6
+        case _:
+            return exit_code(run["error"]["code"]) if run["error"] else 1
+
+
+@contextlib.contextmanager
+def _signals_cancel(task: asyncio.Task[Any]) -> Generator[list[int]]:
+    """SIGINT and SIGTERM cancel the task; yields the signals as they come."""
+    received: list[int] = []
+    loop = asyncio.get_running_loop()
+
+    def cancel(number: int) -> None:
+        received.append(number)
+        task.cancel()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, cancel, number)
+    try:
+        yield received
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)

@@ -1,0 +1,193 @@
+"""The one way to DXR: authentication, redirects, and the mapping of everything aiohttp raises to our own errors."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import email.utils
+from typing import TYPE_CHECKING, Final
+
+import aiohttp
+from yarl import URL
+
+from service.errors import ConfigurationError, CredentialError, RefusedError, UpstreamError
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import AsyncGenerator, Generator, Mapping
+
+    from service.dxr.token import BearerToken
+
+CONNECT_TIMEOUT_S: Final = 30.0
+_REDIRECTS_MAX: Final = 3
+_REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+_READ_BUFFER_BYTES: Final = 1 << 20
+
+
+class DxrSession:
+    """Requests to one DXR origin. A redirect is followed only inside it; a refused token is read again once."""
+
+    def __init__(self, base_url: str, token: BearerToken, user_agent: str, *, tls: ssl.SSLContext | bool) -> None:
+        self._base = URL(base_url)
+        self._token = token
+        # `total` and `sock_read` stay open: a slow stream that lives is not ended, the row watchdog ends the others.
+        self._http = aiohttp.ClientSession(
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S),
+            connector=aiohttp.TCPConnector(ssl=tls, limit=0),
+            headers={"User-Agent": user_agent},
+            auto_decompress=False,
+            read_bufsize=_READ_BUFFER_BYTES,
+            trust_env=True,
+        )
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._http.close()
+
+    @property
+    def origin(self) -> str:
+        """Scheme, host and port, for people and commits."""
+        return str(self._base.origin())
+
+    @contextlib.asynccontextmanager
+    async def get(
+        self, path: str, params: Mapping[str, str], headers: Mapping[str, str]
+    ) -> AsyncGenerator[aiohttp.ClientResponse]:
+        """A GET below the base address, answered with 2xx or 404. Raises the errors of `service.errors`."""
+        response = await self._answer(self._base.joinpath(path.lstrip("/")).with_query(params), headers)
+        try:
+            yield response
+        finally:
+            response.close()  # never back to the pool: what was not read must not be taken for the next answer
+
+    async def _answer(self, url: URL, headers: Mapping[str, str]) -> aiohttp.ClientResponse:
+        reread = False
+        for _ in range(2 + _REDIRECTS_MAX):
+            authorized = {**headers, "Authorization": f"Bearer {self._token.read()}"}
+            with mapped_errors():
+                response = await self._http.get(url, headers=authorized, allow_redirects=False)
+            try:
+                if response.status in {401, 403} and not reread:
+                    reread = True
+                    if await asyncio.to_thread(self._token.reread):
+                        response.close()
+                        continue
+                if response.status in _REDIRECTS:
+                    url = self._redirected(url, response)
+                    response.close()
+                    continue
+                if response.status != 404:
+                    self._raise_for(response)
+            except BaseException:
+                response.close()
+                raise
+            return response
+        raise _redirected_away(f"it redirects more than {_REDIRECTS_MAX} times")
+
+    def _redirected(self, url: URL, response: aiohttp.ClientResponse) -> URL:
+        target = url.join(URL(response.headers.get("Location", "")))
+        if target.origin() != self._base.origin():
+            raise _redirected_away("it redirects to another address, where the token must not go")
+        return target
+
+    def _raise_for(self, response: aiohttp.ClientResponse) -> None:
+        status = response.status
+        if status < 300:
+            return
+        retry_after_s = _retry_after_s(response.headers.get("Retry-After"))
+        match status:
+            case 401:
+                raise CredentialError(
+                    "DXR_UNAUTHORIZED",
+                    f"DXR does not accept the token of {self._token.setting} (401).",
+                    "Issue a new token in Data X-Ray and put it there.",
+                )
+            case 403:
+                raise CredentialError(
+                    "DXR_FORBIDDEN",
+                    f"DXR refuses the token of {self._token.setting} (403): it has expired or lacks the permission.",
+                    "Give the token's user the right to read files in Data X-Ray, or issue a new token.",
+                )
+            case 429:
+                raise UpstreamError(
+                    "DXR_THROTTLED", "DXR asks to slow down (429).", "Try again later.", retry_after_s=retry_after_s
+                )
+            case 504:
+                raise UpstreamError(
+                    "DXR_TOO_BROAD",
+                    "DXR gave up on the query (504): it is too broad for this instance.",
+                    "Narrow DXR_QUERY, for instance by datasource, and make a dataset of each part.",
+                    retry_after_s=retry_after_s,
+                )
+            case 408 | 425 | _ if status in {408, 425} or status >= 500:
+                raise UpstreamError(
+                    "DXR_UNAVAILABLE",
+                    f"DXR answered with status {status}.",
+                    "Look at the state of the Data X-Ray instance, then try again.",
+                    retry_after_s=retry_after_s,
+                )
+            case _:
+                raise RefusedError(
+                    "DXR_REJECTED",
+                    f"DXR rejects the request (status {status}).",
+                    "Check DXR_BASE_URL and DXR_QUERY.",
+                )
+
+
+def _redirected_away(why: str) -> RefusedError:
+    return RefusedError(
+        "DXR_REDIRECTED",
+        f"DXR's answer was not followed: {why}.",
+        "Set DXR_BASE_URL to the address that answers itself.",
+    )
+
+
+def _retry_after_s(header: str | None) -> float | None:
+    """Seconds of a `Retry-After` header, a number or a date (RFC 9110); None when there is none that makes sense."""
+    if header is None:
+        return None
+    try:
+        return max(0.0, float(int(header)))
+    except ValueError:
+        pass
+    try:
+        moment = email.utils.parsedate_to_datetime(header)
+    except ValueError:
+        return None
+    now = email.utils.localtime()
+    return max(0.0, (moment - now).total_seconds()) if moment.tzinfo else None
+
+
+@contextlib.contextmanager
+def mapped_errors() -> Generator[None]:
+    """The one place where errors of aiohttp become ours; a test holds it to be complete."""
+    try:
+        yield
+    except aiohttp.ClientConnectorDNSError as error:
+        raise UpstreamError(
+            "DXR_DNS",
+            "The host of DXR_BASE_URL is not found (DNS).",
+            "Check DXR_BASE_URL and the cluster's name service.",
+        ) from error
+    except (aiohttp.ClientConnectorCertificateError, aiohttp.ClientSSLError) as error:
+        raise ConfigurationError(
+            "The TLS certificate of DXR is not trusted or the TLS handshake failed.",
+            "Set DXR_CA_BUNDLE_PATH to the bundle that signed it; DXR_VERIFY_SSL=false is for tests only.",
+            code="DXR_TLS",
+        ) from error
+    except (aiohttp.ClientConnectorError, aiohttp.ServerTimeoutError) as error:
+        raise UpstreamError(
+            "DXR_UNREACHABLE", "DXR cannot be reached.", "Check DXR_BASE_URL, the network policy and proxies."
+        ) from error
+    except aiohttp.InvalidURL as error:
+        raise ConfigurationError("DXR_BASE_URL is not an address.", "Write it as https://host[:port].") from error
+    except aiohttp.ClientError as error:
+        raise UpstreamError(
+            "STREAM_CUT",
+            f"The answer of DXR broke off or is malformed ({type(error).__name__}).",
+            "Nothing was committed; the attempt is repeated from the start.",
+        ) from error
+    except (ConnectionError, OSError) as error:
+        raise UpstreamError(
+            "DXR_UNREACHABLE", "The connection to DXR failed.", "Check DXR_BASE_URL, the network policy and proxies."
+        ) from error

@@ -1,0 +1,67 @@
+"""What the service needs of a landing, whatever stores it; tests/contract holds every implementation to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A file of the landing."""
+
+    path: str
+    size_bytes: int
+    modified_at_s: float
+
+
+class Part(Protocol):
+    """A chunk being written; called from a worker thread. It has no name that a reader sees before `publish`."""
+
+    @property
+    def path(self) -> str:
+        """The place under the root that it will have."""
+        ...
+
+    def write(self, data: bytes) -> None:
+        """Append. Raises `LandingError`."""
+        ...
+
+    def seal(self) -> None:
+        """No more writes: make what was written durable. Raises `LandingError`."""
+        ...
+
+    def discard(self) -> None:
+        """Forget it, published or not; never raises."""
+        ...
+
+
+class Landing(Protocol):
+    """Paths are relative to the root, with `/`. All methods raise `LandingError`, with a code and a hint."""
+
+    def new_part(self, path: str) -> Part:
+        """Begin a chunk."""
+        ...
+
+    async def publish(self, part: Part, size_bytes: int) -> None:
+        """Give a sealed part its name, durably, once its stored size is `size_bytes`."""
+        ...
+
+    async def put_new(self, path: str, content: bytes) -> None:
+        """Write a small file once. An equal file there is success, another one `LANDING_CONFLICT`."""
+        ...
+
+    async def read(self, path: str) -> bytes | None:
+        """The content of a small file; None when there is none."""
+        ...
+
+    def list(self, folder: str) -> AsyncIterator[Stored]:
+        """Every finished file below `folder`, at any depth; nothing when there is no such folder."""
+        ...
+
+    async def delete(self, path: str) -> None:
+        """Remove a file, and the folders that this leaves empty; nothing when there is no such file."""
+        ...

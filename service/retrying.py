@@ -1,0 +1,44 @@
+"""The one retry loop of the service: which errors are tried again, how long it waits, when it gives up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import stamina
+
+from service.errors import LandingError, UpstreamError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+
+@dataclass(frozen=True, slots=True)
+class Retrying:
+    """`DXR_RETRY_ATTEMPTS` tries in all, at most `DXR_RETRY_MAX_WAIT_SECONDS` apart, with jitter.
+
+    A `Retry-After` of DXR is honoured up to that cap. `on_error` is told what ended each attempt.
+    """
+
+    attempts_max: int
+    wait_s_max: float
+    on_error: Callable[[Exception], None]
+
+    def attempts(self) -> AsyncIterator[stamina.Attempt]:
+        """`async for attempt in …: with attempt: …` leaves on success, or raises the last error."""
+        return stamina.retry_context(
+            on=self._decide,
+            attempts=self.attempts_max,
+            timeout=None,
+            wait_initial=1.0,
+            wait_max=self.wait_s_max,
+            wait_jitter=1.0,
+        )
+
+    def _decide(self, error: Exception) -> bool | float:
+        if not isinstance(error, UpstreamError | LandingError) or not error.retryable:
+            return False
+        self.on_error(error)
+        if isinstance(error, UpstreamError) and error.retry_after_s is not None:
+            return min(error.retry_after_s, self.wait_s_max)
+        return True

@@ -1,0 +1,1 @@
+"""The history of the run store's tables."""

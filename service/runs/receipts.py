@@ -1,0 +1,60 @@
+"""Looks for the Spark job's verdicts on landed runs and writes them down."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+import structlog
+
+from service.errors import ErrorReport, LandingError
+from service.landing.history import receipt_of
+from service.runs.model import Run, State
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from service.landing.documents import Receipt
+    from service.landing.port import Landing
+    from service.runs.store import RunStore
+
+_log = structlog.get_logger(__name__)
+OVERDUE_AFTER: Final = dt.timedelta(hours=6)
+
+
+def verdict(run: Run, receipt: Receipt) -> tuple[State, dict[str, Any], ErrorReport | None]:
+    """What a receipt makes of a run: its state, its counts, its error. Pure."""
+    counts = {**run.counts, "table_rows": receipt.table_rows, "quarantined_rows": receipt.quarantined_rows}
+    if receipt.state == "refused":
+        reason = receipt.reason or "no reason is given"
+        report = ErrorReport(
+            "INGEST_REFUSED",
+            f"The Spark job refused the commit: {reason}.",
+            "Look at the chunks that it names, then start the run again.",
+            retryable=True,
+        )
+        return State.FAILED, counts, report
+    if receipt.state == "ingested" and run.state is State.LANDED:
+        return State.INGESTED, counts, None
+    return run.state, counts, None
+
+
+async def note_receipts(store: RunStore, landing: Landing) -> None:
+    """Look once for every receipt that is missing. One that cannot be read is named in the log and tried again."""
+    for run in await store.waiting_for_receipt():
+        try:
+            receipt = await receipt_of(landing, run.id)
+        except LandingError as error:
+            _log.warning("receipt_unreadable", run_id=run.id, code=error.code)
+            continue
+        if receipt is not None:
+            state, counts, error = verdict(run, receipt)
+            await store.note_receipt(run, msgspec.to_builtins(receipt), counts, state, error)
+            _log.info("receipt_seen", run_id=run.id, receipt=receipt.state, state=state.value)
+
+
+def overdue(waiting: Sequence[Run], now: str) -> int:
+    """How many of the runs that wait for a receipt have waited too long at `now` (ISO 8601). Pure."""
+    limit = dt.datetime.fromisoformat(now) - OVERDUE_AFTER
+    return sum(1 for run in waiting if run.ended_at and dt.datetime.fromisoformat(run.ended_at) < limit)

@@ -1,0 +1,324 @@
+"""Every setting of the service, once: typed, frozen, secrets masked. No other module reads the environment.
+
+Order: flags > environment > `.env` > `dxr-ingest.yaml` > default; each variable also as `NAME_FILE`. The Spark job has
+its own page, `spark_jobs/settings.py`.
+"""
+
+from __future__ import annotations
+
+import datetime as dt  # noqa: TC003 - pydantic reads the annotations at run time
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeVar, cast
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, YamlConfigSettingsSource
+from yarl import URL
+
+from service import __version__
+from service.errors import ConfigurationError
+from service.landing.layout import DATASET_PATTERN
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pydantic.fields import FieldInfo
+
+YAML_FILE: Final = "dxr-ingest.yaml"
+# The names of tables that are not a snapshot's (contract, section 5).
+RESERVED_DATASETS: Final = frozenset({"dxr_quarantine", "dxr_ingest_log"})
+TOKEN_CHARS_MIN: Final = 32
+
+_SIZE: Final = re.compile(r"^(\d+)\s*(B|kB|KB|MB|GB|KiB|MiB|GiB)?$")
+_UNITS: Final = {
+    None: 1,
+    "B": 1,
+    "kB": 10**3,
+    "KB": 10**3,
+    "MB": 10**6,
+    "GB": 10**9,
+    "KiB": 2**10,
+    "MiB": 2**20,
+    "GiB": 2**30,
+}
+
+
+def _size(value: object) -> object:
+    if isinstance(value, str):
+        match = _SIZE.match(value.strip())
+        if not match:
+            raise ValueError("write a size in bytes, or with a unit: 64MiB (2^20) or 30MB (10^6)")
+        return int(match[1]) * _UNITS[match[2]]
+    return value
+
+
+def _http_url(value: str) -> str:
+    try:
+        url = URL(value)
+    except ValueError as error:
+        raise ValueError("write it as https://host[:port]") from error
+    if url.scheme not in {"http", "https"} or not url.host or url.user or url.query_string:
+        raise ValueError("write it as https://host[:port], without credentials or query")
+    return value.rstrip("/")
+
+
+def _existing_file(value: Path) -> Path:
+    if not value.is_file():
+        raise ValueError("no such file")
+    return value
+
+
+Size = Annotated[int, BeforeValidator(_size), Field(gt=0)]
+HttpUrl = Annotated[str, AfterValidator(_http_url)]
+DatasetName = Annotated[str, Field(pattern=DATASET_PATTERN)]
+
+
+class Dataset(BaseModel):
+    """A snapshot dataset of the YAML file: its own query gives it its own table."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    query: str | None = None
+
+
+class StoreSettings(BaseSettings):
+    """What is needed to read the run store."""
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="ignore",
+        env_file=".env",
+        env_ignore_empty=True,
+        yaml_file=YAML_FILE,
+        hide_input_in_errors=True,
+    )
+
+    state_dir: Annotated[Path, Field(description="folder of the run store and its lock")] = Path(".dxr-ingest")
+    database_url: Annotated[SecretStr | None, Field(description="run store; default: SQLite in STATE_DIR")] = None
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], Field(description="how much is logged")] = "info"
+
+    @property
+    def store_url(self) -> str:
+        """The SQLAlchemy address of the run store."""
+        if self.database_url:
+            return self.database_url.get_secret_value()
+        return f"sqlite+aiosqlite:///{self.state_dir / 'runs.sqlite'}"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - given by pydantic-settings
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The order of the contract, section 5."""
+        yaml = YamlConfigSettingsSource(settings_cls)
+        return (
+            init_settings,
+            env_settings,
+            _FileVariables(settings_cls),
+            _KnownOnly(settings_cls, dotenv_settings),
+            yaml,
+        )
+
+
+class ClientSettings(StoreSettings):
+    """What the command line needs to work through a running service (`--server`)."""
+
+    service_url: Annotated[HttpUrl | None, Field(description="address of a running service, for --server")] = None
+    service_token: Annotated[SecretStr | None, Field(description="its API token")] = None
+
+
+class Settings(ClientSettings):
+    """Everything that `serve`, `snapshot` and `classify` need."""
+
+    model_config = SettingsConfigDict(extra="forbid")
+
+    dxr_base_url: Annotated[HttpUrl, Field(description="address of the Data X-Ray tenant")]
+    dxr_bearer_token: Annotated[SecretStr | None, Field(description="DXR token")] = None
+    dxr_bearer_token_file: Annotated[
+        Path | None, Field(description="file with the DXR token; read again when DXR answers 401 or 403")
+    ] = None
+    dxr_verify_ssl: Annotated[bool, Field(description="verify DXR's certificate; false is for tests only")] = True
+    dxr_ca_bundle_path: Annotated[
+        Annotated[Path, AfterValidator(_existing_file)] | None, Field(description="CA bundle for DXR's certificate")
+    ] = None
+    dxr_http_timeout: Annotated[
+        float, Field(gt=0, description="seconds without a whole row, then the attempt ends")
+    ] = 120
+    dxr_user_agent: Annotated[str, Field(min_length=1, pattern=r"^[ -~]+$", description="User-Agent header")] = (
+        f"dxr-ingest/{__version__}"
+    )
+    dxr_retry_attempts: Annotated[int, Field(ge=1, le=100, description="attempts of a run in all")] = 5
+    dxr_retry_max_wait_seconds: Annotated[float, Field(ge=0, description="longest wait between two attempts")] = 60
+    dxr_max_row_bytes: Annotated[Size, Field(description="a longer line is rejected, with its hash")] = 64 * 2**20
+    dxr_accept_unproven_streams: Annotated[
+        bool, Field(description="land answers whose end cannot be told from a cut, flagged")
+    ] = False
+
+    snapshot_dataset: Annotated[DatasetName, Field(description="dataset of a snapshot without a name")] = (
+        "file_metadata"
+    )
+    dxr_query: Annotated[str | None, Field(description="KQL filter of SNAPSHOT_DATASET")] = None
+    dxr_record_cap: Annotated[int | None, Field(ge=1, description="stop after so many rows")] = None
+    dxr_ingestion_date: Annotated[
+        dt.date | None, Field(description="date of the snapshot; default: the UTC date of the trigger")
+    ] = None
+    snapshot_allow_empty: Annotated[bool, Field(description="let 0 rows replace a snapshot that had some")] = False
+    snapshot_min_rows_ratio: Annotated[
+        float, Field(ge=0, le=1, description="fewer rows than this share of the snapshot before are held back")
+    ] = 0.5
+    datasets: Annotated[dict[DatasetName, Dataset], Field(description="more snapshot datasets")] = {}
+    classification_dataset: Annotated[DatasetName, Field(description="dataset of the classifications")] = "dxr_metadata"
+
+    landing_path: Annotated[Path, Field(description="root of the landing")]
+    landing_chunk_bytes: Annotated[Size, Field(description="raw bytes of a chunk")] = 64 * 2**20
+
+    service_host: Annotated[str, Field(description="address that `serve` listens on")] = "127.0.0.1"
+    service_port: Annotated[int, Field(ge=0, le=65535, description="port that `serve` listens on; 0: a free one")] = (
+        8080
+    )
+    service_api_tokens: Annotated[
+        SecretStr | None, Field(description="API tokens, name:token[:read|:read,trigger], separated by ';'")
+    ] = None
+    service_api_tokens_file: Annotated[Path | None, Field(description="file with API tokens, one a line")] = None
+    service_open_pages: Annotated[bool, Field(description="metrics and API description without a token")] = False
+    service_drain_seconds: Annotated[float, Field(ge=0, description="time for the shutdown on SIGTERM")] = 15
+    receipt_poll_seconds: Annotated[float, Field(gt=0, description="how often receipts are looked for")] = 30
+
+    @model_validator(mode="after")
+    def _agree(self) -> Settings:
+        _one_of(self.dxr_bearer_token, self.dxr_bearer_token_file, "DXR_BEARER_TOKEN")
+        _one_of(self.service_api_tokens, self.service_api_tokens_file, "SERVICE_API_TOKENS")
+        reserved = RESERVED_DATASETS | {self.classification_dataset}
+        for name in [self.snapshot_dataset, *self.datasets]:
+            if name in reserved:
+                raise ConfigurationError(
+                    f"{name} cannot be a snapshot dataset: it is the name of another table.", "Choose another name."
+                )
+        if self.dxr_query and self.datasets.get(self.snapshot_dataset, Dataset()).query:
+            raise ConfigurationError(
+                f"The query of {self.snapshot_dataset} is set twice: DXR_QUERY and datasets in {YAML_FILE}.",
+                "Keep one of them.",
+            )
+        if self.landing_path.parts[:2] == ("/", "Volumes"):
+            raise ConfigurationError(
+                "LANDING_PATH names a Unity Catalog volume, which this version cannot write yet.",
+                "Name a local folder; the Databricks landing comes with a later version.",
+            )
+        return self
+
+    @property
+    def has_dxr_token(self) -> bool:
+        """Whether a snapshot can be asked for."""
+        return self.dxr_bearer_token is not None or self.dxr_bearer_token_file is not None
+
+    def query_of(self, dataset: str) -> str | None:
+        """The dataset's own query; None for the whole tenant."""
+        own = self.datasets.get(dataset)
+        if own and own.query:
+            return own.query
+        return self.dxr_query if dataset == self.snapshot_dataset else None
+
+    def knows(self, dataset: str) -> bool:
+        """Whether the dataset is configured."""
+        return dataset == self.snapshot_dataset or dataset in self.datasets
+
+
+_Loadable = TypeVar("_Loadable", bound=StoreSettings)
+
+
+def load(kind: type[_Loadable], flags: Mapping[str, Any] | None = None, config: Path | None = None) -> _Loadable:
+    """Read settings; `flags` without None win. Raises `ConfigurationError` naming each variable that is wrong."""
+    if config is not None and not config.is_file():
+        raise ConfigurationError(f"--config names {config}, which is no file.", "Name the YAML file with the settings.")
+    wanted = {name: value for name, value in (flags or {}).items() if value is not None}
+    source = type(kind.__name__, (kind,), {"model_config": SettingsConfigDict(yaml_file=config or YAML_FILE)})
+    try:
+        return cast("_Loadable", source(**wanted))
+    except ValidationError as error:
+        raise ConfigurationError(*_explain(kind, error)) from None
+    except (ValueError, OSError) as error:
+        raise ConfigurationError(
+            f"{config or YAML_FILE} or .env cannot be read ({type(error).__name__}).", "Check its syntax (YAML, UTF-8)."
+        ) from None
+
+
+def masked(settings: StoreSettings) -> dict[str, Any]:
+    """The settings under their variables' names, for people: secrets show only that they are set."""
+    return {name.upper(): value for name, value in settings.model_dump(mode="json").items()}
+
+
+class _FileVariables(PydanticBaseSettingsSource):
+    """`NAME_FILE`: the value is the content of that file, without the white space around it."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002
+        name = field_name.upper()
+        path = os.environ.get(f"{name}_FILE")
+        if not path or f"{field_name}_file" in self.settings_cls.model_fields:
+            return None, field_name, False
+        if os.environ.get(name):
+            raise ConfigurationError(f"{name} and {name}_FILE are both set.", "Keep one of them.")
+        try:
+            return Path(path).read_text(encoding="utf-8").strip(), field_name, False
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigurationError(
+                f"{name}_FILE names {path}, which cannot be read ({type(error).__name__}).", "Mount the file there."
+            ) from error
+
+    def __call__(self) -> dict[str, Any]:
+        found = {name: self.get_field_value(field, name)[0] for name, field in self.settings_cls.model_fields.items()}
+        return {name: value for name, value in found.items() if value is not None}
+
+
+class _KnownOnly(PydanticBaseSettingsSource):
+    """A `.env` is shared with other programs: only our names are read from it."""
+
+    def __init__(self, settings_cls: type[BaseSettings], inner: PydanticBaseSettingsSource) -> None:
+        super().__init__(settings_cls)
+        self._inner = inner
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        return self._inner.get_field_value(field, field_name)
+
+    def __call__(self) -> dict[str, Any]:
+        return {name: value for name, value in self._inner().items() if name in self.settings_cls.model_fields}
+
+
+def _one_of(value: object, file: object, name: str) -> None:
+    if value is not None and file is not None:
+        raise ConfigurationError(f"{name} and {name}_FILE are both set.", "Keep one of them.")
+
+
+def _explain(kind: type[StoreSettings], error: ValidationError) -> tuple[str, str]:
+    problems: list[str] = []
+    for detail in error.errors(include_url=False, include_context=False):
+        name = str(detail["loc"][0]) if detail["loc"] else "settings"
+        field = kind.model_fields.get(name)
+        where = ".".join([name.upper() if field else name, *(str(part) for part in detail["loc"][1:])])
+        if detail["type"] == "missing":
+            problems.append(f"{where} is not set ({field.description if field else ''})")
+        elif detail["type"] == "extra_forbidden":
+            problems.append(f"{where} is no setting")
+        else:
+            problems.append(f"{where} is {_found(field, name)}: {detail['msg'].removeprefix('Value error, ')}")
+    return "; ".join(problems) + ".", "`dxr-ingest config schema` lists every setting with what is allowed."
+
+
+def _found(field: FieldInfo | None, name: str) -> str:
+    if field is None or SecretStr in getattr(field.annotation, "__args__", ()):
+        return "not valid"
+    value = os.environ.get(name.upper())
+    return f"{value!r}" if value is not None else "not valid"

@@ -1,0 +1,153 @@
+"""A snapshot run, told as a paragraph: begin an attempt, stream it to chunks, check it, publish its commit."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from service.errors import UpstreamError
+from service.landing import layout
+from service.landing.documents import Commit, encode
+from service.landing.history import commit_names, newest_uncapped, standing_full_snapshot
+from service.snapshot.lander import BLOCK_BYTES, Contents, Limits, RowLander
+from service.snapshot.plan import SnapshotPlan, SnapshotRules, refuse_capped_over_full, refuse_empty_or_shrunken
+from service.snapshot.watchdog import RowWatchdog
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
+    from contextlib import AbstractAsyncContextManager
+
+    from service.clock import Clock
+    from service.dxr.files import Body
+    from service.landing.port import Landing
+    from service.retrying import Retrying
+    from service.snapshot.progress import Progress
+
+
+class Source(Protocol):
+    """Where rows come from."""
+
+    @property
+    def name(self) -> str:
+        """The origin, without credentials."""
+        ...
+
+    def open(self, query: str | None) -> AbstractAsyncContextManager[Body]:
+        """Begin the stream."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One try of a run: its number from 1, its place in the order of truth, and when it began."""
+
+    number: int
+    sequence: int
+    started_at: str
+
+
+class Attempts(Protocol):
+    """Gives out attempts, durably, before the first request of each."""
+
+    async def begin(self, newest_sequence: int) -> Attempt:
+        """The next attempt; its sequence is above `newest_sequence`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotFlow:
+    """What a snapshot needs, put together once in `service.wiring`."""
+
+    source: Source
+    landing: Landing
+    limits: Limits
+    rules: SnapshotRules
+    stall_timeout_s: float
+    accept_unproven: bool
+    retrying: Retrying
+    workers: Executor
+    clock: Clock
+
+    async def run(self, plan: SnapshotPlan, attempts: Attempts, progress: Progress) -> tuple[str, Commit]:
+        """The path and content of the published commit. Raises the errors of `service.errors`; then there is none."""
+        if plan.record_cap is not None:
+            full = await standing_full_snapshot(self.landing, plan.dataset, plan.ingestion_date)
+            refuse_capped_over_full(plan, full)
+        before = await newest_uncapped(self.landing, plan.dataset)
+        names = await commit_names(self.landing, plan.dataset)
+        newest = names[0].sequence if names else 0
+        async for retry in self.retrying.attempts():
+            with retry:
+                progress.reset()
+                attempt = await attempts.begin(newest)
+                contents, unproven = await self._stream(plan, attempt, progress)
+                refuse_empty_or_shrunken(plan, self.rules, progress.rows, before)
+                return await self._publish(plan, attempt, contents, progress, unproven=unproven)
+        raise AssertionError  # the loop returns or raises
+
+    async def _stream(self, plan: SnapshotPlan, attempt: Attempt, progress: Progress) -> tuple[Contents, bool]:
+        """The whole answer as published chunks, and whether its end is unproven."""
+        watchdog = RowWatchdog(self.stall_timeout_s)
+        folder = layout.attempt_folder(plan.dataset, plan.ingestion_date, plan.run_id, attempt.number)
+        async with watchdog.opened(self.source.open(plan.query)) as body:
+            unproven = self._refuse_unproven(body)
+            lander = RowLander(
+                self.landing,
+                folder,
+                self.limits,
+                content_encoding=body.content_encoding,
+                record_cap=plan.record_cap,
+                workers=self.workers,
+                progress=progress,
+            )
+            try:
+                while not lander.capped and (block := await watchdog.block(body, BLOCK_BYTES, lander.rows)):
+                    await lander.feed(block)
+                return await lander.finish(), unproven
+            except BaseException:
+                await lander.discard()
+                raise
+
+    def _refuse_unproven(self, body: Body) -> bool:
+        if body.unproven and not self.accept_unproven:
+            raise UpstreamError(
+                "STREAM_UNPROVEN",
+                "DXR's answer has neither a length nor chunks: its end could not be told from a cut.",
+                "Let a proxy that speaks HTTP/1.1 answer, or set DXR_ACCEPT_UNPROVEN_STREAMS=true to land it flagged.",
+            )
+        return body.unproven
+
+    async def _publish(
+        self, plan: SnapshotPlan, attempt: Attempt, contents: Contents, progress: Progress, *, unproven: bool
+    ) -> tuple[str, Commit]:
+        commit = Commit(
+            kind="snapshot",
+            dataset=plan.dataset,
+            run_id=plan.run_id,
+            sequence=attempt.sequence,
+            ingestion_date=plan.ingestion_date,
+            query=plan.query,
+            record_cap=plan.record_cap,
+            scope=None,
+            source=self.source.name,
+            unproven=unproven,
+            started_at=attempt.started_at,
+            completed_at=self.clock.now_text(),
+            rows=sum(chunk.rows for chunk in contents.chunks),
+            rejected_rows=sum(chunk.rows for chunk in contents.rejects),
+            raw_bytes=sum(chunk.raw_bytes for chunk in contents.chunks),
+            chunks=contents.chunks,
+            rejects=contents.rejects,
+            served_lines=progress.served_lines,
+            blank_lines=progress.blank_lines,
+        )
+        path = layout.CommitName(attempt.sequence, plan.run_id, plan.dataset).path
+        # A cancel that comes now must not leave the outcome open: the put is finished either way.
+        put = asyncio.ensure_future(self.landing.put_new(path, encode(commit)))
+        try:
+            await asyncio.shield(put)
+        except asyncio.CancelledError:
+            await asyncio.wait([put])
+            raise
+        return path, commit

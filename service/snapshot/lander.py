@@ -1,0 +1,151 @@
+"""One attempt's way from blocks of bytes to published chunks: decode, split, sort, compress, off the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from service.dxr.inflate import decoder_for
+from service.landing.documents import Chunk
+from service.snapshot.chunks import ChunkWriter, SealedChunk
+from service.snapshot.lines import LineSplitter
+from service.snapshot.rows import RowSorter, Sorted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from concurrent.futures import Executor
+
+    from service.landing.port import Landing
+    from service.snapshot.progress import Progress
+
+BLOCK_BYTES: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """`DXR_MAX_ROW_BYTES` and `LANDING_CHUNK_BYTES`."""
+
+    row_bytes_max: int
+    chunk_bytes_max: int
+
+
+@dataclass(slots=True)
+class Contents:
+    """What an attempt landed, as a commit names it."""
+
+    chunks: list[Chunk] = field(default_factory=list[Chunk])
+    rejects: list[Chunk] = field(default_factory=list[Chunk])
+
+
+class RowLander:
+    """Takes blocks as they come; while one is worked on in a thread, the next one may be read.
+
+    At most one block waits and at most one part per kind is open, so memory does not grow with the stream.
+    """
+
+    def __init__(
+        self,
+        landing: Landing,
+        folder: str,
+        limits: Limits,
+        *,
+        content_encoding: str,
+        record_cap: int | None,
+        workers: Executor,
+        progress: Progress,
+    ) -> None:
+        self._landing = landing
+        self._workers = workers
+        self._progress = progress
+        self._decoder = decoder_for(content_encoding)
+        # One byte more than a row may have, for the carriage return that is not part of it.
+        self._splitter = LineSplitter(limits.row_bytes_max + 1)
+        self._sorter = RowSorter(limits.row_bytes_max, record_cap)
+        self._rows = ChunkWriter(landing, folder, "part", limits.chunk_bytes_max)
+        self._rejects = ChunkWriter(landing, folder, "rejects", limits.chunk_bytes_max)
+        self._contents = Contents()
+        self._at_work: asyncio.Future[list[SealedChunk]] | None = None
+
+    @property
+    def rows(self) -> int:
+        """Whole rows seen so far."""
+        return self._sorter.rows
+
+    @property
+    def capped(self) -> bool:
+        """Whether the asked number of rows has been reached."""
+        return self._sorter.capped
+
+    async def feed(self, block: bytes) -> None:
+        """Hand over a block; waits for the one before. A small block is waited for too: its rows count at once."""
+        await self._settle()
+        self._progress.wire_bytes += len(block)
+        self._begin(lambda: self._land(block))
+        if len(block) < BLOCK_BYTES:
+            await self._settle()
+
+    async def finish(self) -> Contents:
+        """Judge the whole answer, seal and publish what is open. Raises `UpstreamError` when it is not whole."""
+        await self._settle()
+        self._begin(self._conclude)
+        await self._settle()
+        return self._contents
+
+    async def discard(self) -> None:
+        """Forget what is not published; what is published nothing refers to."""
+        if self._at_work is not None:
+            await asyncio.wait([self._at_work])
+            if not self._at_work.cancelled() and self._at_work.exception() is None:
+                for sealed in self._at_work.result():
+                    sealed.part.discard()
+        self._rows.discard()
+        self._rejects.discard()
+
+    def _begin(self, work: Callable[[], Iterator[SealedChunk]]) -> None:
+        loop = asyncio.get_running_loop()
+        self._at_work = loop.run_in_executor(self._workers, lambda: list(work()))
+
+    async def _settle(self) -> None:
+        if self._at_work is None:
+            return
+        sealed = await asyncio.shield(self._at_work)
+        self._at_work = None
+        for one in sealed:
+            await self._landing.publish(one.part, one.chunk.stored_bytes)
+            kind = (
+                self._contents.chunks
+                if one.chunk.path.rpartition("/")[2].startswith("part")
+                else self._contents.rejects
+            )
+            kind.append(one.chunk)
+        self._tell()
+
+    def _tell(self) -> None:
+        told, sorter = self._progress, self._sorter
+        told.rows, told.rejected_rows, told.blank_lines = sorter.rows, sorter.rejected_rows, sorter.blank_lines
+        told.served_lines = sorter.served_lines
+        told.stored_bytes = sum(chunk.stored_bytes for chunk in self._contents.chunks)
+        told.chunks = len(self._contents.chunks)
+
+    def _land(self, block: bytes) -> Iterator[SealedChunk]:
+        for piece in self._decoder.feed(block):
+            if not self._sorter.capped:
+                yield from self._store(self._sorter.feed(self._splitter.feed(piece)))
+
+    def _conclude(self) -> Iterator[SealedChunk]:
+        if self._sorter.capped:
+            yield from self._store(self._sorter.finish(b""))
+        else:
+            self._decoder.finish()
+            yield from self._store(self._sorter.finish(self._splitter.finish()))
+        yield from self._rows.close()
+        yield from self._rejects.close()
+
+    def _store(self, lines: Sorted) -> Iterator[SealedChunk]:
+        self._progress.raw_bytes += sum(map(len, lines.rows)) + len(lines.rows)
+        yield from self._rows.write(lines.rows)
+        if lines.rejects:
+            yield from self._rejects.write([msgspec.json.encode(reject) for reject in lines.rejects])

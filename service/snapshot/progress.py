@@ -1,0 +1,27 @@
+"""What a running snapshot tells: written by the flow, read by whoever looks (store, progress bar, metrics)."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+
+@dataclass(slots=True)
+class Progress:
+    """Counts of the current attempt."""
+
+    served_lines: int = 0
+    rows: int = 0
+    rejected_rows: int = 0
+    blank_lines: int = 0
+    wire_bytes: int = 0
+    raw_bytes: int = 0
+    stored_bytes: int = 0
+    chunks: int = 0
+
+    def reset(self) -> None:
+        """A new attempt starts from nothing."""
+        self.__init__()
+
+    def as_dict(self) -> dict[str, int]:
+        """For the run's `progress`."""
+        return asdict(self)

@@ -1,0 +1,115 @@
+"""Builds the concrete parts from settings: the only module that knows them all."""
+
+from __future__ import annotations
+
+import contextlib
+import ssl
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import stamina.instrumentation
+import structlog
+
+from service.clock import Clock, SystemClock
+from service.dxr.files import FilesStream
+from service.dxr.session import DxrSession
+from service.dxr.token import BearerToken
+from service.errors import DxrIngestError
+from service.landing.folder import FolderLanding
+from service.observability.metrics import Metrics
+from service.retrying import Retrying
+from service.runs.execution import Execution
+from service.runs.lock import held_state_dir
+from service.runs.store import RunStore
+from service.runs.supervisor import Supervisor
+from service.snapshot.flow import SnapshotFlow
+from service.snapshot.lander import Limits
+from service.snapshot.plan import SnapshotRules
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from service.landing.port import Landing
+    from service.settings import Settings, StoreSettings
+
+_log = structlog.get_logger(__name__)
+# Compression leaves the GIL; more threads than this only add switches (docs/decisions/0006).
+_WORKERS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """The parts of a running service."""
+
+    settings: Settings
+    clock: Clock
+    store: RunStore
+    landing: Landing
+    execution: Execution
+    supervisor: Supervisor
+    metrics: Metrics
+
+
+@contextlib.asynccontextmanager
+async def opened_store(settings: StoreSettings, clock: Clock | None = None) -> AsyncGenerator[RunStore]:
+    """The run store alone, for reading commands."""
+    store = RunStore(settings.store_url, clock or SystemClock())
+    try:
+        await store.open()
+        yield store
+    finally:
+        await store.close()
+
+
+@contextlib.asynccontextmanager
+async def opened(settings: Settings, clock: Clock | None = None) -> AsyncGenerator[Service]:
+    """The service, ready to work; this process is then the one that carries out the runs of its store."""
+    clock = clock or SystemClock()
+    metrics = Metrics()
+    stamina.instrumentation.set_on_retry_hooks([])  # attempts are counted and logged here, once
+    with held_state_dir(settings.state_dir), ThreadPoolExecutor(_WORKERS, thread_name_prefix="landing") as workers:
+        async with opened_store(settings, clock) as store, _dxr(settings) as session:
+            landing = FolderLanding(settings.landing_path)
+            snapshots = SnapshotFlow(
+                source=FilesStream(session),
+                landing=landing,
+                limits=Limits(settings.dxr_max_row_bytes, settings.landing_chunk_bytes),
+                rules=SnapshotRules(settings.snapshot_allow_empty, settings.snapshot_min_rows_ratio),
+                stall_timeout_s=settings.dxr_http_timeout,
+                accept_unproven=settings.dxr_accept_unproven_streams,
+                retrying=Retrying(
+                    settings.dxr_retry_attempts,
+                    settings.dxr_retry_max_wait_seconds,
+                    lambda error: _note(metrics, error),
+                ),
+                workers=workers,
+                clock=clock,
+            )
+            execution = Execution(store, landing, snapshots, metrics, clock)
+            supervisor = Supervisor(store, landing, execution, settings.receipt_poll_seconds)
+            yield Service(settings, clock, store, landing, execution, supervisor, metrics)
+
+
+@contextlib.asynccontextmanager
+async def _dxr(settings: Settings) -> AsyncGenerator[DxrSession]:
+    secret = settings.dxr_bearer_token
+    token = BearerToken(secret.get_secret_value() if secret else None, settings.dxr_bearer_token_file)
+    session = DxrSession(settings.dxr_base_url, token, settings.dxr_user_agent, tls=_tls(settings))
+    try:
+        yield session
+    finally:
+        await session.close()
+
+
+def _tls(settings: Settings) -> ssl.SSLContext | bool:
+    if not settings.dxr_verify_ssl:
+        _log.warning("tls_not_verified", setting="DXR_VERIFY_SSL")
+        return False
+    return ssl.create_default_context(cafile=settings.dxr_ca_bundle_path)
+
+
+def _note(metrics: Metrics, error: Exception) -> None:
+    reason = error.code if isinstance(error, DxrIngestError) else "INTERNAL"
+    metrics.attempt_failed(reason)
+    _log.warning("attempt_failed", code=reason)

@@ -12,7 +12,7 @@ setup: $(VENV)/.ready ## make .venv: locked dependencies, Delta jars, the two co
 
 $(VENV)/.ready: requirements/dev.txt requirements/uv.txt pyproject.toml scripts/install_delta_jars.py
 	@PYTHON=$(PYTHON) sh scripts/check_machine.sh
-	@$(PYTHON) -m venv --clear $(VENV)
+	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
 	@$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements/uv.txt requirements/dev.txt
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .

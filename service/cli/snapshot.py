@@ -8,14 +8,12 @@ import signal
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from service import wiring
 from service.api.client import ServiceClient
 from service.cli.bar import shown
 from service.clock import SystemClock
 from service.errors import AlreadyActiveError, ConfigurationError, ErrorReport, exit_code
 from service.retrying import Retrying
 from service.runs.model import ACTIVE, State
-from service.runs.supervisor import request_cancel
 from service.runs.triggers import SnapshotRequest, resolve_snapshot
 from service.snapshot.progress import Progress
 
@@ -45,6 +43,9 @@ class Ended:
 
 async def here(settings: Settings, asked: SnapshotRequest) -> Ended:
     """Carry out the run in this process; SIGINT and SIGTERM cancel it cleanly (130, 143)."""
+    from service import wiring  # heavy: `--server` needs nothing of it
+    from service.runs.supervisor import request_cancel
+
     clock = SystemClock()
     request = resolve_snapshot(asked, settings, clock.now().date(), "cli")
     async with wiring.opened(settings, clock) as service:

@@ -7,8 +7,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import alembic.command
-import alembic.config
 import sqlalchemy as sa
 import sqlalchemy.event
 import uuid_utils
@@ -62,6 +60,9 @@ class RunStore:
 
     async def open(self) -> None:
         """Bring the tables up to date."""
+        import alembic.command  # heavy, and needed once
+        import alembic.config
+
         config = alembic.config.Config()
         config.set_main_option("script_location", str(_MIGRATIONS))
 

@@ -1,0 +1,52 @@
+"""The golden answers, through the same objects that land a stream, cut at odd places."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service.errors import UpstreamError
+from service.snapshot.lines import LineSplitter
+from service.snapshot.rows import Reject, RowSorter
+
+ANSWERS = Path(__file__).parents[2] / "golden" / "answers"
+EXPECTED: dict[str, dict[str, Any]] = json.loads((ANSWERS / "expected.json").read_text())
+ROW_BYTES_MAX = 64 * 2**20
+
+
+def sort(body: bytes, piece_bytes: int, row_bytes_max: int) -> tuple[RowSorter, list[bytes], list[Reject]]:
+    splitter, sorter = LineSplitter(row_bytes_max + 1), RowSorter(row_bytes_max)
+    rows: list[bytes] = []
+    rejects: list[Reject] = []
+    for start in range(0, len(body), piece_bytes):
+        out = sorter.feed(splitter.feed(body[start : start + piece_bytes]))
+        rows += out.rows
+        rejects += out.rejects
+    out = sorter.finish(splitter.finish())
+    return sorter, rows + out.rows, rejects + out.rejects
+
+
+@pytest.mark.parametrize("piece_bytes", [1, 7, 1 << 20])
+@pytest.mark.parametrize("name", sorted(EXPECTED))
+def test_golden_answer(name: str, piece_bytes: int) -> None:
+    expected = EXPECTED[name]
+    body = (ANSWERS / f"{name}.ndjson").read_bytes()
+    row_bytes_max = expected.get("row_bytes_max", ROW_BYTES_MAX)
+    if "error" in expected:
+        with pytest.raises(UpstreamError) as caught:
+            sort(body, piece_bytes, row_bytes_max)
+        assert caught.value.code == expected["error"]
+        return
+    sorter, rows, rejects = sort(body, piece_bytes, row_bytes_max)
+    assert b"".join(row + b"\n" for row in rows) == (ANSWERS / f"{name}.rows").read_bytes()
+    assert [[reject.line_number, reject.reason] for reject in rejects] == expected["rejects"]
+    counts = {"served_lines": sorter.served_lines, "rows": sorter.rows, "blank_lines": sorter.blank_lines}
+    assert counts == {key: expected[key] for key in counts}
+    assert sorter.served_lines == sorter.rows + sorter.rejected_rows + sorter.blank_lines
+
+
+def test_every_golden_file_is_expected() -> None:
+    assert {path.stem for path in ANSWERS.glob("*.ndjson")} == set(EXPECTED)

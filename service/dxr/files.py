@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Final, Protocol
 
+import aiohttp
+
 from service.dxr.session import mapped_errors
 from service.errors import RefusedError, UpstreamError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
-
-    import aiohttp
 
     from service.dxr.session import DxrSession
 
@@ -56,8 +56,13 @@ class FilesBody:
         """Aiohttp raises on a missing terminal chunk, a short body and a reset; at a proven end this is empty."""
         if self.empty:
             return b""
+        content = self._response.content
         with mapped_errors():
-            return await self._response.content.readany()
+            try:
+                return await content.readany()
+            except RuntimeError as error:
+                # After a garbage chunk size aiohttp drops the connection without telling the stream.
+                raise aiohttp.ClientPayloadError from error
 
 
 class FilesStream:

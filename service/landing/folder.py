@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import errno
 import os
+import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,10 +26,10 @@ class FolderPart:
 
     def __init__(self, root: Path, path: str) -> None:
         self.path = path
-        self._target = root / path
-        self.temporary = _temporary(self._target)
+        target = root / path
+        self.temporary = target.with_name(f".{target.name}.tmp")
         with _mapped(path):
-            _make_folder(self._target.parent, root)
+            _make_folder(target.parent, root)
             self._file = self.temporary.open("xb", buffering=0)
 
     def write(self, data: bytes) -> None:
@@ -83,7 +84,8 @@ class FolderLanding:
     async def put_new(self, path: str, content: bytes) -> None:
         """Write `content` beside its place, then link it there: the link fails when the name is taken."""
         target = self._root / path
-        temporary = _temporary(target)
+        # Two writers of one name (a frozen process that wakes up) must not write into one temporary file.
+        temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
         with _mapped(path):
             await asyncio.to_thread(_make_folder, target.parent, self._root)
             async with aiofiles.open(temporary, "wb") as file:
@@ -132,10 +134,6 @@ class FolderLanding:
                     await asyncio.to_thread(folder.rmdir)
                 except OSError:  # not empty, or gone already
                     break
-
-
-def _temporary(target: Path) -> Path:
-    return target.with_name(f".{target.name}.tmp")
 
 
 def _entries(folder: Path) -> tuple[list[tuple[Path, os.stat_result]], list[Path]]:

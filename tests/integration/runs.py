@@ -1,0 +1,48 @@
+"""Carrying out one run the way the command line does, for tests."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+from pathlib import Path  # noqa: TC003
+from typing import TYPE_CHECKING, Any
+
+from service.runs.triggers import SnapshotRequest, resolve_snapshot
+from service.snapshot.progress import Progress
+
+if TYPE_CHECKING:
+    from service.runs.model import Run
+    from service.wiring import Service
+
+
+async def snapshot(service: Service, **asked: Any) -> Run:
+    """A snapshot run, from its trigger to its end."""
+    request = resolve_snapshot(SnapshotRequest(**asked), service.settings, service.clock.now().date(), "test")
+    created = await service.store.create(request)
+    claimed = await service.store.claim(created.id)
+    assert claimed is not None
+    await service.execution.carry_out(claimed, Progress())
+    return await service.store.get(created.id)
+
+
+def root(service: Service) -> Path:
+    return service.settings.landing_path
+
+
+def commits(service: Service) -> list[dict[str, Any]]:
+    """The commit documents of the landing, oldest truth first."""
+    return [json.loads(path.read_text()) for path in sorted((root(service) / "commits").glob("*.json"))]
+
+
+def stored_lines(service: Service, entries: list[dict[str, Any]]) -> bytes:
+    """The bytes of a commit's chunks, checked against every figure that the commit gives."""
+    out = b""
+    for entry in entries:
+        stored = (root(service) / entry["path"]).read_bytes()
+        raw = gzip.decompress(stored)
+        assert len(stored) == entry["stored_bytes"]
+        assert hashlib.sha256(stored).hexdigest() == entry["sha256"]
+        assert (len(raw), raw.count(b"\n")) == (entry["raw_bytes"], entry["rows"])
+        out += raw
+    return out

@@ -1,0 +1,1 @@
+"""Simulated outside systems: real servers with switches for their faults."""

@@ -1,0 +1,50 @@
+"""The splitter gives the same lines wherever the pieces are cut."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.snapshot.lines import BOM, LineSplitter, LongLine
+
+LIMIT = 12
+BODIES = st.lists(st.sampled_from([b"\n", b"\r\n", b"a", b"{}", b" ", BOM, b"0123456789abcdef", b"\xe2\x80\xa8"])).map(
+    b"".join
+)
+
+
+def split(body: bytes, cuts: list[int]) -> tuple[list[bytes | LongLine], bytes | LongLine]:
+    splitter = LineSplitter(LIMIT)
+    lines: list[bytes | LongLine] = []
+    places = sorted({0, len(body), *(cut % (len(body) + 1) for cut in cuts)})
+    for start, end in itertools.pairwise(places):
+        lines += splitter.feed(body[start:end])
+    return lines, splitter.finish()
+
+
+def model(body: bytes) -> tuple[list[bytes | LongLine], bytes | LongLine]:
+    *lines, tail = [
+        line if len(line) <= LIMIT else LongLine(len(line), hashlib.sha256(line).hexdigest())
+        for line in body.removeprefix(BOM).split(b"\n")
+    ]
+    return lines, tail
+
+
+@given(BODIES, st.lists(st.integers(min_value=0, max_value=1000)))
+def test_cuts_make_no_difference(body: bytes, cuts: list[int]) -> None:
+    lines, tail = split(body, cuts)
+    if body in {BOM[:1], BOM[:2]}:  # half a BOM at the end of everything is a torn tail
+        assert (lines, tail) == ([], body)
+    else:
+        assert (lines, tail) == model(body)
+
+
+def test_a_long_line_is_measured_and_not_held() -> None:
+    splitter = LineSplitter(LIMIT)
+    for _ in range(1000):
+        assert splitter.feed(b"x" * 100) == []
+        assert sum(map(len, splitter._held)) <= LIMIT + 100
+    assert splitter.feed(b"\nok\n") == [LongLine(100_000, hashlib.sha256(b"x" * 100_000).hexdigest()), b"ok"]

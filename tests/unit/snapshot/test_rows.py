@@ -1,0 +1,88 @@
+"""What a row is, against Python's own JSON parser, and the cap."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.errors import UpstreamError
+from service.snapshot.lines import LongLine
+from service.snapshot.rows import DEPTH_MAX, Reject, RowSorter, flaw_of
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(codec=None)),
+    lambda children: st.lists(children) | st.dictionaries(st.text(), children),
+    max_leaves=20,
+)
+
+
+def refuse(constant: str) -> None:
+    raise ValueError(constant)
+
+
+def is_row(line: bytes) -> bool:
+    try:
+        return isinstance(json.loads(line.decode(), parse_constant=refuse), dict)
+    except ValueError:
+        return False
+
+
+@given(st.dictionaries(st.text(), JSON), st.booleans())
+def test_every_object_that_is_json_is_a_row(value: dict[str, object], ascii_only: bool) -> None:
+    line = json.dumps(value, ensure_ascii=ascii_only).encode("utf-8", "surrogatepass")
+    assert (flaw_of(line) is None) == is_row(line)
+
+
+@given(st.binary(max_size=40))
+def test_no_bytes_are_a_row_that_json_is_not(line: bytes) -> None:
+    assert (flaw_of(line) is None) == is_row(line)
+
+
+@given(st.dictionaries(st.text(), JSON).map(lambda value: json.dumps(value).encode()), st.data())
+def test_a_torn_row_is_none(line: bytes, data: st.DataObject) -> None:
+    cut = data.draw(st.integers(min_value=0, max_value=len(line) - 1))
+    assert flaw_of(line[:cut]) is not None
+
+
+@pytest.mark.parametrize("padding", [b"", b'"[{",'])
+def test_depth_is_counted_exactly(padding: bytes) -> None:
+    def nested(depth: int) -> bytes:
+        return b'{"x":' + (b"[" + padding) * (depth - 1) + b"1" + b"]" * (depth - 1) + b"}"
+
+    assert flaw_of(nested(DEPTH_MAX)) is None
+    assert flaw_of(nested(DEPTH_MAX + 1)) == "TOO_DEEP"
+
+
+def test_a_line_of_unfinished_strings_is_judged_in_linear_time() -> None:
+    assert flaw_of(b'{"a":"' + b'\\"' * 500_000) == "NOT_JSON"
+    assert flaw_of(b'{"a":"\\ud800' + b"\\\\" * 500_000) == "NOT_JSON"
+
+
+def test_rejects_carry_the_line_without_its_newline() -> None:
+    sorter = RowSorter(row_bytes_max=10)
+    out = sorter.feed([b"{}", b"bad\r", LongLine(99, "f" * 64), b"x" * 11])
+    assert out.rejects == [
+        Reject(2, "NOT_JSON", 4, hashlib.sha256(b"bad\r").hexdigest(), base64.b64encode(b"bad\r").decode()),
+        Reject(3, "TOO_LONG", 99, "f" * 64, None),
+        Reject(4, "TOO_LONG", 11, hashlib.sha256(b"x" * 11).hexdigest(), None),
+    ]
+
+
+def test_the_cap_stops_at_its_row() -> None:
+    sorter = RowSorter(row_bytes_max=100, record_cap=2)
+    out = sorter.feed([b"{}", b"bad", b"", b"{}", b"bad", b"{}"])
+    assert (len(out.rows), len(out.rejects), sorter.blank_lines, sorter.served_lines) == (2, 1, 1, 4)
+    assert sorter.capped
+    assert sorter.feed([b"{}"]).rows == []
+
+
+def test_the_message_tells_the_kind_and_never_the_text() -> None:
+    with pytest.raises(UpstreamError) as caught:
+        RowSorter(row_bytes_max=100).feed([b"<html>secret</html>"])
+    assert "HTML" in caught.value.message
+    assert "secret" not in caught.value.message + caught.value.hint

@@ -12,6 +12,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeVar, cast
 
+import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -250,7 +251,7 @@ def load(kind: type[_Loadable], flags: Mapping[str, Any] | None = None, config: 
         return cast("_Loadable", source(**wanted))
     except ValidationError as error:
         raise ConfigurationError(*_explain(kind, error)) from None
-    except (ValueError, OSError) as error:
+    except (yaml.YAMLError, ValueError, OSError) as error:
         raise ConfigurationError(
             f"{config or YAML_FILE} or .env cannot be read ({type(error).__name__}).", "Check its syntax (YAML, UTF-8)."
         ) from None

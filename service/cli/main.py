@@ -66,17 +66,22 @@ def run() -> None:
         sys.exit(130)
 
 
+def _print_version(wanted: bool) -> None:  # noqa: FBT001 - typer's callback
+    if wanted:
+        typer.echo(f"dxr-ingest {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
 def _main(
     config: Annotated[Path | None, typer.Option(help="YAML file with settings (default: dxr-ingest.yaml)")] = None,
     debug: Annotated[bool, typer.Option(help="show tracebacks")] = False,  # noqa: FBT002
-    version: Annotated[bool, typer.Option("--version", help="show the version")] = False,  # noqa: FBT002
+    _version: Annotated[
+        bool, typer.Option("--version", help="show the version", is_eager=True, callback=_print_version)
+    ] = False,
 ) -> None:
     global _debug, _config
     _debug, _config = debug, config
-    if version:
-        typer.echo(f"dxr-ingest {__version__}")
-        raise typer.Exit
 
 
 @app.command()

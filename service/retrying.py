@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import stamina
 
@@ -11,6 +11,10 @@ from service.errors import LandingError, UpstreamError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
+
+
+# A full disk or a missing right needs a person; only these may pass by themselves.
+_PASSING: Final = frozenset({"LANDING_UNAVAILABLE", "LANDING_SIZE"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +40,11 @@ class Retrying:
         )
 
     def _decide(self, error: Exception) -> bool | float:
-        if not isinstance(error, UpstreamError | LandingError) or not error.retryable:
-            return False
         self.on_error(error)
-        if isinstance(error, UpstreamError) and error.retry_after_s is not None:
+        if isinstance(error, LandingError):
+            return error.code in _PASSING
+        if not isinstance(error, UpstreamError):
+            return False
+        if error.retry_after_s is not None:
             return min(error.retry_after_s, self.wait_s_max)
         return True

@@ -28,7 +28,7 @@ from yarl import URL
 
 from service import __version__
 from service.errors import ConfigurationError
-from service.landing.layout import DATASET_PATTERN
+from service.landing.layout import DATASET_PATTERN, RESERVED_DATASETS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,8 +36,6 @@ if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
 YAML_FILE: Final = "dxr-ingest.yaml"
-# The names of tables that are not a snapshot's (contract, section 5).
-RESERVED_DATASETS: Final = frozenset({"dxr_quarantine", "dxr_ingest_log"})
 TOKEN_CHARS_MIN: Final = 32
 
 _SIZE: Final = re.compile(r"^(\d+)\s*(B|kB|KB|MB|GB|KiB|MiB|GiB)?$")
@@ -79,7 +77,10 @@ def _existing_file(value: Path) -> Path:
     return value
 
 
-Size = Annotated[int, BeforeValidator(_size), Field(gt=0)]
+# The Spark job refuses stored chunks above this size; a row is held in memory.
+SIZE_MAX: Final = 512 * 2**20
+
+Size = Annotated[int, BeforeValidator(_size), Field(gt=0, le=SIZE_MAX)]
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
 DatasetName = Annotated[str, Field(pattern=DATASET_PATTERN)]
 
@@ -214,7 +215,7 @@ class Settings(ClientSettings):
                 f"The query of {self.snapshot_dataset} is set twice: DXR_QUERY and datasets in {YAML_FILE}.",
                 "Keep one of them.",
             )
-        if self.landing_path.parts[:2] == ("/", "Volumes"):
+        if str(self.landing_path).removeprefix("dbfs:").startswith("/Volumes/"):
             raise ConfigurationError(
                 "LANDING_PATH names a Unity Catalog volume, which this version cannot write yet.",
                 "Name a local folder; the Databricks landing comes with a later version.",
@@ -246,6 +247,8 @@ def load(kind: type[_Loadable], flags: Mapping[str, Any] | None = None, config: 
     if config is not None and not config.is_file():
         raise ConfigurationError(f"--config names {config}, which is no file.", "Name the YAML file with the settings.")
     wanted = {name: value for name, value in (flags or {}).items() if value is not None}
+    if "dxr_bearer_token" in wanted:
+        wanted["dxr_bearer_token_file"] = None  # the flag comes before the environment's file
     source = type(kind.__name__, (kind,), {"model_config": SettingsConfigDict(yaml_file=config or YAML_FILE)})
     try:
         return cast("_Loadable", source(**wanted))

@@ -53,10 +53,9 @@ class Service:
 
 @contextlib.asynccontextmanager
 async def opened_store(settings: StoreSettings, clock: Clock | None = None) -> AsyncGenerator[RunStore]:
-    """The run store alone, for reading commands."""
+    """The run store alone, as it is: reading commands change nothing beside a running service."""
     store = RunStore(settings.store_url, clock or SystemClock())
     try:
-        await store.open()
         yield store
     finally:
         await store.close()
@@ -70,6 +69,7 @@ async def opened(settings: Settings, clock: Clock | None = None) -> AsyncGenerat
     stamina.instrumentation.set_on_retry_hooks([])  # attempts are counted and logged here, once
     with held_state_dir(settings.state_dir), ThreadPoolExecutor(_WORKERS, thread_name_prefix="landing") as workers:
         async with opened_store(settings, clock) as store, _dxr(settings) as session:
+            await store.open()
             landing = FolderLanding(settings.landing_path)
             snapshots = SnapshotFlow(
                 source=FilesStream(session),

@@ -20,9 +20,7 @@ class ServiceClient:
     def __init__(self, url: str, token: str | None) -> None:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._url = url
-        self._http = aiohttp.ClientSession(
-            headers=headers, timeout=aiohttp.ClientTimeout(total=_TIMEOUT_S), trust_env=True
-        )
+        self._http = aiohttp.ClientSession(headers=headers, timeout=aiohttp.ClientTimeout(total=_TIMEOUT_S))
 
     async def __aenter__(self) -> Self:
         return self

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 
 from service.api.access import PROBLEMS, PageCaller, Reader, ServiceDep, Triggerer
 from service.api.models import ProblemBody, RunBody, SnapshotBody
-from service.errors import NotFoundError, RefusedError, StoreError
+from service.errors import RefusedError, StoreError
 from service.landing.layout import DATASET_PATTERN, RUN_ID_PATTERN
 from service.runs.model import State
 from service.runs.receipts import overdue
@@ -101,9 +101,3 @@ async def metrics(service: ServiceDep, _caller: PageCaller) -> Response:
 async def description(request: Request, _caller: PageCaller) -> dict[str, Any]:
     """The description of this API."""
     return request.app.openapi()
-
-
-@open_pages.api_route("/{path:path}", methods=["GET", "POST", "PUT", "PATCH", "DELETE"], include_in_schema=False)
-async def nowhere(path: str) -> None:  # noqa: ARG001
-    """Everything else, as a problem document."""
-    raise NotFoundError("There is no such page.", "See /openapi.json.")

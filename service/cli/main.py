@@ -49,7 +49,7 @@ class Output(StrEnum):
 
 OutputOption = Annotated[Output, typer.Option("--output", "-o", help="text, or one JSON document on stdout")]
 ServerOption = Annotated[
-    str | None, typer.Option("--server", envvar="SERVICE_URL", help="work through the service at this address")
+    str | None, typer.Option("--server", help="work through the service at this address (SERVICE_URL)")
 ]
 
 
@@ -66,7 +66,7 @@ def run() -> None:
         sys.exit(130)
 
 
-def _print_version(wanted: bool) -> None:  # noqa: FBT001 - typer's callback
+def _print_version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"dxr-ingest {__version__}")
         raise typer.Exit
@@ -75,7 +75,7 @@ def _print_version(wanted: bool) -> None:  # noqa: FBT001 - typer's callback
 @app.callback()
 def _main(
     config: Annotated[Path | None, typer.Option(help="YAML file with settings (default: dxr-ingest.yaml)")] = None,
-    debug: Annotated[bool, typer.Option(help="show tracebacks")] = False,  # noqa: FBT002
+    debug: Annotated[bool, typer.Option(help="show tracebacks")] = False,
     _version: Annotated[
         bool, typer.Option("--version", help="show the version", is_eager=True, callback=_print_version)
     ] = False,
@@ -113,8 +113,8 @@ def snapshot(
     dataset: Annotated[str | None, typer.Option(help="dataset (SNAPSHOT_DATASET)")] = None,
     ingestion_date: Annotated[str | None, typer.Option(help="date of the snapshot, YYYY-MM-DD")] = None,
     query: Annotated[str | None, typer.Option(help="KQL filter, for a dataset of its own")] = None,
-    record_cap: Annotated[int | None, typer.Option(help="stop after so many rows")] = None,
-    accept_shrunken: Annotated[bool, typer.Option(help="publish even far fewer rows than before")] = False,  # noqa: FBT002
+    record_cap: Annotated[int | None, typer.Option(min=1, help="stop after so many rows")] = None,
+    accept_shrunken: Annotated[bool, typer.Option(help="publish even far fewer rows than before")] = False,
     server: ServerOption = None,
     wait_active: Annotated[float, typer.Option(help="with --server: seconds to wait for another active run")] = 3600,
     base_url: Annotated[str | None, typer.Option(help="Data X-Ray tenant (DXR_BASE_URL)")] = None,
@@ -132,8 +132,8 @@ def snapshot(
     from service.settings import ClientSettings, Settings
 
     asked = SnapshotRequest(dataset, ingestion_date, query, record_cap, accept_shrunken)
-    if server:
-        client = _load(ClientSettings, {"service_url": server})
+    client = _load(ClientSettings, {"service_url": server})
+    if client.service_url:
         _log_to_stderr("warning")
         ended = asyncio.run(command.through(client, asked, wait_active_s=wait_active))
     else:
@@ -170,8 +170,8 @@ def list_runs(
     filters = {"kind": kind, "dataset": dataset, "state": state}
 
     async def fetch() -> list[dict[str, Any]]:
-        if server:
-            async with _client(server) as client:
+        if client := _client(server):
+            async with client:
                 return await client.runs(**filters, limit=limit)
         async with _opened_store() as store:
             return [run.as_dict() for run in await store.list(RunFilter(**filters), limit)] if store else []
@@ -198,8 +198,8 @@ def show_run(run_id: str, server: ServerOption = None, output: OutputOption = Ou
     from service.errors import NotFoundError
 
     async def fetch() -> dict[str, Any]:
-        if server:
-            async with _client(server) as client:
+        if client := _client(server):
+            async with client:
                 return await client.run(run_id)
         async with _opened_store() as store:
             if store is None:
@@ -216,8 +216,8 @@ def cancel_run(run_id: str, server: ServerOption = None, output: OutputOption = 
     from service.runs.supervisor import request_cancel
 
     async def ask() -> dict[str, Any]:
-        if server:
-            async with _client(server) as client:
+        if client := _client(server):
+            async with client:
                 return await client.cancel(run_id)
         async with _opened_store() as store:
             if store is None:
@@ -263,13 +263,16 @@ def _log_to_stderr(level: str) -> None:
     logs.configure(level)
 
 
-def _client(server: str) -> ServiceClient:
-    from service.api.client import ServiceClient
+def _client(server: str | None) -> ServiceClient | None:
     from service.settings import ClientSettings
 
     settings = _load(ClientSettings, {"service_url": server})
+    if settings.service_url is None:
+        return None
+    from service.api.client import ServiceClient
+
     token = settings.service_token
-    return ServiceClient(server.rstrip("/"), token.get_secret_value() if token else None)
+    return ServiceClient(settings.service_url, token.get_secret_value() if token else None)
 
 
 @contextlib.asynccontextmanager

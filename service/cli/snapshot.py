@@ -20,6 +20,8 @@ from service.snapshot.progress import Progress
 if TYPE_CHECKING:
     from collections.abc import Generator
 
+    from service.runs.model import Request
+    from service.runs.store import RunStore
     from service.settings import ClientSettings, Settings
 
 _POLL_S: Final = 1.0
@@ -54,7 +56,7 @@ async def here(settings: Settings, asked: SnapshotRequest) -> Ended:
             await service.execution.recover(left)
             if (await service.store.get(left.id)).active:
                 await service.store.fail(left.id, _INTERRUPTED)
-        run = await service.store.claim((await service.store.create(request)).id)
+        run = await service.store.claim(await _created_or_left(service.store, request))
         if run is None:
             raise AssertionError  # nobody else works on this store
         progress = Progress()
@@ -65,6 +67,21 @@ async def here(settings: Settings, asked: SnapshotRequest) -> Ended:
             await request_cancel(service.store, run.id)
         ended = (await service.store.get(run.id)).as_dict()
     return Ended(ended, 128 + received[0] if received and ended["commit"] is None else _code(ended))
+
+
+async def _created_or_left(store: RunStore, request: Request) -> str:
+    """A new run, or the equal one that a drained service left in the queue. Raises `AlreadyActiveError`."""
+    try:
+        return (await store.create(request)).id
+    except AlreadyActiveError as error:
+        left = (await store.get(error.run_id)).request
+        if (left.ingestion_date, left.query, left.record_cap) == (
+            request.ingestion_date,
+            request.query,
+            request.record_cap,
+        ):
+            return error.run_id
+        raise
 
 
 async def through(settings: ClientSettings, asked: SnapshotRequest, wait_active_s: float) -> Ended:
@@ -100,7 +117,7 @@ def _same(active: dict[str, Any], asked: SnapshotRequest) -> bool:
     return (
         active["ingestion_date"] == date
         and asked.query in {None, active["query"]}
-        and asked.record_cap in {None, active["record_cap"]}
+        and asked.record_cap == active["record_cap"]
     )
 
 
@@ -145,7 +162,8 @@ def _signals_cancel(task: asyncio.Task[Any]) -> Generator[list[int]]:
 
     def cancel(number: int) -> None:
         received.append(number)
-        task.cancel()
+        if len(received) == 1:  # a second cancel would break the clean end
+            task.cancel()
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, cancel, number)

@@ -1,1 +1,1 @@
-"""Speaks Data X-Ray's API over aiohttp. The facts are in docs/dxr-api.md of the vendor's clients, met in the wild."""
+"""Speaks Data X-Ray's API over aiohttp: one session, and a module for each thing that it can be asked for."""

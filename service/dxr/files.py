@@ -45,7 +45,7 @@ class FilesBody:
 
     def __init__(self, response: aiohttp.ClientResponse) -> None:
         self._response = response
-        self.content_encoding = response.headers.get("Content-Encoding", "")
+        self.content_encoding = response.headers.get("Content-Encoding", "") if response.status != 204 else ""
         framed = (
             "Content-Length" in response.headers or "chunked" in response.headers.get("Transfer-Encoding", "").lower()
         )

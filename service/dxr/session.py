@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import email.utils
+import urllib.request
 from typing import TYPE_CHECKING, Final
 
 import aiohttp
@@ -37,7 +38,7 @@ class DxrSession:
             headers={"User-Agent": user_agent},
             auto_decompress=False,
             read_bufsize=_READ_BUFFER_BYTES,
-            trust_env=True,
+            proxy=_proxy_of(self._base),
         )
 
     async def close(self) -> None:
@@ -61,8 +62,8 @@ class DxrSession:
             response.close()  # never back to the pool: what was not read must not be taken for the next answer
 
     async def _answer(self, url: URL, headers: Mapping[str, str]) -> aiohttp.ClientResponse:
-        reread = False
-        for _ in range(2 + _REDIRECTS_MAX):
+        reread, redirects = False, 0
+        while True:
             authorized = {**headers, "Authorization": f"Bearer {self._token.read()}"}
             with mapped_errors():
                 response = await self._http.get(url, headers=authorized, allow_redirects=False)
@@ -73,7 +74,8 @@ class DxrSession:
                         response.close()
                         continue
                 if response.status in _REDIRECTS:
-                    url = self._redirected(url, response)
+                    redirects += 1
+                    url = self._redirected(url, response, redirects)
                     response.close()
                     continue
                 if response.status != 404:
@@ -82,11 +84,15 @@ class DxrSession:
                 response.close()
                 raise
             return response
-        raise _redirected_away(f"it redirects more than {_REDIRECTS_MAX} times")
 
-    def _redirected(self, url: URL, response: aiohttp.ClientResponse) -> URL:
-        target = url.join(URL(response.headers.get("Location", "")))
-        if target.origin() != self._base.origin():
+    def _redirected(self, url: URL, response: aiohttp.ClientResponse, count: int) -> URL:
+        if count > _REDIRECTS_MAX:
+            raise _redirected_away(f"it redirects more than {_REDIRECTS_MAX} times")
+        try:
+            target = url.join(URL(response.headers.get("Location", "")))
+        except ValueError:
+            raise _redirected_away("it redirects to something that is no address") from None
+        if (target.scheme, target.host, target.port) != (self._base.scheme, self._base.host, self._base.port):
             raise _redirected_away("it redirects to another address, where the token must not go")
         return target
 
@@ -132,6 +138,13 @@ class DxrSession:
                     f"DXR rejects the request (status {status}).",
                     "Check DXR_BASE_URL and DXR_QUERY.",
                 )
+
+
+def _proxy_of(url: URL) -> str | None:
+    """The proxy that HTTPS_PROXY, HTTP_PROXY and NO_PROXY mean. Not `trust_env`, which would read ~/.netrc too."""
+    if not url.host or urllib.request.proxy_bypass(url.host):
+        return None
+    return urllib.request.getproxies().get(url.scheme)
 
 
 def _redirected_away(why: str) -> RefusedError:

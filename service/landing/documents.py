@@ -26,24 +26,25 @@ class Chunk(msgspec.Struct, frozen=True):
 class Commit(msgspec.Struct, frozen=True, kw_only=True):
     """What makes a run visible: written last, once, never changed."""
 
-    format: int = FORMAT
+    format: int
     kind: str
     dataset: str
     run_id: str
     sequence: int
-    ingestion_date: str | None
-    query: str | None
-    record_cap: int | None
-    scope: dict[str, Any] | None
-    source: str
-    unproven: bool
-    started_at: str
-    completed_at: str
     rows: int
-    rejected_rows: int
-    raw_bytes: int
     chunks: list[Chunk]
-    rejects: list[Chunk]
+    # What follows may be missing in another producer's commit.
+    ingestion_date: str | None = None
+    query: str | None = None
+    record_cap: int | None = None
+    scope: dict[str, Any] | None = None
+    source: str = ""
+    unproven: bool = False
+    started_at: str | None = None
+    completed_at: str | None = None
+    rejected_rows: int = 0
+    raw_bytes: int = 0
+    rejects: list[Chunk] = []
     # Beyond format 1 readers ignore these two; they let a lost store be refilled from the landing.
     served_lines: int | None = None
     blank_lines: int | None = None

@@ -99,6 +99,14 @@ class FolderLanding:
                     raise LandingError(
                         "LANDING_CONFLICT", f"{path} exists in the landing with other content.", "Nothing was changed."
                     ) from None
+            except OSError as error:
+                if error.errno not in {errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK}:
+                    raise
+                raise LandingError(
+                    "LANDING_NO_LINKS",
+                    "The file system of LANDING_PATH refuses hard links, with which a commit is published once.",
+                    "Name a folder on a file system that has them (not a mounted object store).",
+                ) from error
             finally:
                 temporary.unlink(missing_ok=True)
             await asyncio.to_thread(_sync_folder, target.parent)

@@ -11,7 +11,11 @@ RECEIPTS: Final = "receipts"
 DATASET_PATTERN: Final = r"^[a-z][a-z0-9_]{0,62}$"
 RUN_ID_PATTERN: Final = r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
 
-_COMMIT_NAME = re.compile(r"^([a-z][a-z0-9_]{0,62})\.(\d{20})\.([0-9a-f-]{36})\.json$")
+# Names of tables that are not a snapshot's (contract, section 5).
+RESERVED_DATASETS: Final = frozenset({"dxr_quarantine", "dxr_ingest_log"})
+
+_COMMIT_NAME = re.compile(r"([a-z][a-z0-9_]{0,62})\.([0-9]{20})\.([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.json")
+_SEQUENCE_MAX: Final = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -30,8 +34,10 @@ class CommitName:
     @classmethod
     def parse(cls, path: str) -> CommitName | None:
         """The name at the end of `path`; None when it is not a commit's."""
-        match = _COMMIT_NAME.match(path.rpartition("/")[2])
-        return cls(int(match[2]), match[3], match[1]) if match else None
+        match = _COMMIT_NAME.fullmatch(path.rpartition("/")[2])
+        if match is None or int(match[2]) > _SEQUENCE_MAX:
+            return None
+        return cls(int(match[2]), match[3], match[1])
 
 
 def attempt_folder(dataset: str, ingestion_date: str, run_id: str, attempt: int) -> str:

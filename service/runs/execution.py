@@ -64,10 +64,15 @@ class Execution:
                 _log.info("run_ended", state=ended.state.value, attempt=ended.attempt, code=code, **ended.counts)
 
     async def recover(self, run: Run) -> None:
-        """A run whose process is gone: landed if its commit is there, else back into the queue for a new attempt."""
-        if await self._if_published(run) is None:
-            await self.store.hand_back(run.id)
-            _log.warning("run_handed_back", run_id=run.id, attempt=run.attempt)
+        """A run whose process is gone: landed if its commit is there, cancelled if asked, else queued again."""
+        try:
+            ended = await self._stopped(run)
+        except LandingError as error:
+            _log.warning("run_not_recovered", run_id=run.id, code=error.code)
+            if error.code == "LANDING_DOCUMENT":  # its own commit cannot be read: waiting would not help
+                await self.store.fail(run.id, ErrorReport.of(error))
+            return
+        _log.warning("run_recovered", run_id=run.id, state=ended.state.value if ended else None)
 
     async def _to_its_end(self, run: Run, progress: Progress) -> Run | None:
         async with _telling(self.store, run.id, progress):

@@ -26,13 +26,23 @@ def held_state_dir(state_dir: Path) -> Generator[None]:
             "Name a folder that this process may write.",
         ) from error
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _lock(handle, state_dir)
         yield
+    finally:
+        os.close(handle)
+
+
+def _lock(handle: int, state_dir: Path) -> None:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         raise ConfigurationError(
             f"Another dxr-ingest process works on the run store in {state_dir}.",
             "Work through it with --server http://127.0.0.1:8080 (SERVICE_URL), or set another STATE_DIR.",
             code="STORE_IN_USE",
         ) from error
-    finally:
-        os.close(handle)
+    except OSError as error:
+        raise ConfigurationError(
+            f"STATE_DIR is {state_dir}, whose file system refuses locks ({os.strerror(error.errno or 0)}).",
+            "Name a folder on a local disk or a volume that supports flock.",
+        ) from error

@@ -188,6 +188,12 @@ class RunStore:
         """End an active run as cancelled; None when it is not active any more."""
         return await self._end(run_id, State.CANCELLED)
 
+    async def cancel_queued(self, run_id: str) -> Run | None:
+        """End a run that nobody has begun; None when it is not queued."""
+        queued = (runs.c.id == run_id) & (runs.c.state == State.QUEUED)
+        ended = {"state": State.CANCELLED, "ended_at": self._clock.now_text()}
+        return await self._maybe(runs.update().where(queued).values(**ended))
+
     async def request_cancel(self, run_id: str) -> Run | None:
         """Remember that a running run is asked to stop; None when it is not running."""
         running = (runs.c.id == run_id) & (runs.c.state == State.RUNNING)

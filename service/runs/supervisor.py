@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from service.errors import DxrIngestError
-from service.runs.model import Run, State
 from service.runs.receipts import note_receipts
 from service.snapshot.progress import Progress
 
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
 
     from service.landing.port import Landing
     from service.runs.execution import Execution
+    from service.runs.model import Run
     from service.runs.store import RunStore
 
 _log = structlog.get_logger(__name__)
@@ -37,6 +37,7 @@ class Supervisor:
         self._execution = execution
         self._receipt_poll_s = receipt_poll_s
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._stopping: set[str] = set()
         self._work_came = asyncio.Event()
 
     @contextlib.asynccontextmanager
@@ -49,8 +50,10 @@ class Supervisor:
         try:
             yield
         finally:
-            for task in [*loops, *self._tasks.values()]:
+            for task in loops:
                 task.cancel()
+            for run_id in self._tasks:
+                self._stop(run_id)
             await asyncio.gather(*loops, *self._tasks.values(), return_exceptions=True)
 
     def wake(self) -> None:
@@ -60,9 +63,15 @@ class Supervisor:
     async def cancel(self, run_id: str) -> Run | None:
         """Ask a run to stop; None when it is not active any more. A running one ends soon, perhaps still landed."""
         run = await request_cancel(self._store, run_id)
-        if run is not None and (task := self._tasks.get(run_id)):
-            task.cancel()
+        if run is not None and run_id in self._tasks:
+            self._stop(run_id)
         return run
+
+    def _stop(self, run_id: str) -> None:
+        """Cancel the task once: a second cancel would break what it does to end cleanly."""
+        if run_id not in self._stopping:
+            self._stopping.add(run_id)
+            self._tasks[run_id].cancel()
 
     async def _repeat(self, work: Callable[[], Awaitable[None]], pause: Callable[[], Awaitable[None]]) -> None:
         while True:
@@ -70,6 +79,8 @@ class Supervisor:
                 await work()
             except DxrIngestError as error:  # the store or the landing is away: look again later
                 _log.warning("supervisor_waits", code=error.code)
+            except Exception as error:  # noqa: BLE001 - one bad look must not end all looking
+                _log.error("supervisor_stumbled", error=type(error).__name__)
             await pause()
 
     async def _until_work_comes(self) -> None:
@@ -89,7 +100,7 @@ class Supervisor:
             if run.id not in self._tasks:
                 await self._execution.recover(run)
         for run_id in await self._store.asked_to_stop() & self._tasks.keys():
-            self._tasks[run_id].cancel()
+            self._stop(run_id)
         for run in await self._store.queued():
             if len(self._tasks) >= RUNS_AT_ONCE_MAX:
                 return
@@ -103,6 +114,7 @@ class Supervisor:
 
     def _done(self, run_id: str, task: asyncio.Task[None]) -> None:
         del self._tasks[run_id]
+        self._stopping.discard(run_id)
         self._work_came.set()
         if not task.cancelled() and (error := task.exception()):
             _log.error("run_dropped", run_id=run_id, error=type(error).__name__)
@@ -110,8 +122,8 @@ class Supervisor:
 
 async def request_cancel(store: RunStore, run_id: str) -> Run | None:
     """Write down that a run shall stop; None when it is not active any more. Whoever carries it out looks there."""
-    run = await store.request_cancel(run_id)
-    if run is not None:
-        return run
-    run = await store.get(run_id)
-    return await store.cancel(run_id) if run.state is State.QUEUED else None
+    await store.get(run_id)
+    for _ in range(2):  # between two statements it may have been claimed or handed back
+        if run := await store.cancel_queued(run_id) or await store.request_cancel(run_id):
+            return run
+    return None

@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from service.errors import ConfigurationError, RefusedError
-from service.landing.layout import DATASET_PATTERN
+from service.landing.layout import DATASET_PATTERN, RESERVED_DATASETS
 from service.runs.model import Kind, Request
 
 if TYPE_CHECKING:
     from service.settings import Settings
 
 QUERY_CHARS_MAX: Final = 8192
-_RESERVED: Final = frozenset({"dxr_quarantine", "dxr_ingest_log"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +36,9 @@ def resolve_snapshot(asked: SnapshotRequest, settings: Settings, today: dt.date,
             "Set one of them, then restart.",
         )
     dataset = asked.dataset or settings.snapshot_dataset
-    if not re.match(DATASET_PATTERN, dataset):
+    if not re.fullmatch(DATASET_PATTERN, dataset):
         raise _unprocessable("The dataset's name is not allowed.", f"Use a name that matches {DATASET_PATTERN}.")
-    if dataset in _RESERVED or dataset == settings.classification_dataset:
+    if dataset in RESERVED_DATASETS or dataset == settings.classification_dataset:
         raise _unprocessable(f"{dataset} is the name of another table.", "Choose another dataset name.")
     own_query = settings.query_of(dataset)
     query = asked.query or own_query
@@ -54,7 +53,7 @@ def resolve_snapshot(asked: SnapshotRequest, settings: Settings, today: dt.date,
         )
     if query is not None and len(query) > QUERY_CHARS_MAX:
         raise _unprocessable("The query is too long.", f"At most {QUERY_CHARS_MAX} characters are allowed.")
-    record_cap = asked.record_cap or settings.dxr_record_cap
+    record_cap = settings.dxr_record_cap if asked.record_cap is None else asked.record_cap
     if record_cap is not None and record_cap < 1:
         raise _unprocessable("record_cap is not positive.", "Ask for at least one row, or leave it out.")
     return Request(

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from service.errors import UpstreamError
 from service.landing import layout
-from service.landing.documents import Commit, encode
-from service.landing.history import commit_names, newest_uncapped, standing_full_snapshot
+from service.landing.documents import FORMAT, Commit, encode
+from service.landing.history import commit_names, commit_of_run, newest_uncapped, standing_full_snapshot
 from service.snapshot.lander import BLOCK_BYTES, Contents, Limits, RowLander
 from service.snapshot.plan import SnapshotPlan, SnapshotRules, refuse_capped_over_full, refuse_empty_or_shrunken
 from service.snapshot.watchdog import RowWatchdog
@@ -71,20 +71,25 @@ class SnapshotFlow:
 
     async def run(self, plan: SnapshotPlan, attempts: Attempts, progress: Progress) -> tuple[str, Commit]:
         """The path and content of the published commit. Raises the errors of `service.errors`; then there is none."""
+        async for retry in self.retrying.attempts():
+            with retry:
+                # An attempt whose put failed may have published all the same: never a second commit of one run.
+                if published := await commit_of_run(self.landing, plan.dataset, plan.run_id):
+                    return published
+                return await self._attempt(plan, attempts, progress)
+        raise AssertionError  # the loop returns or raises
+
+    async def _attempt(self, plan: SnapshotPlan, attempts: Attempts, progress: Progress) -> tuple[str, Commit]:
         if plan.record_cap is not None:
             full = await standing_full_snapshot(self.landing, plan.dataset, plan.ingestion_date)
             refuse_capped_over_full(plan, full)
         before = await newest_uncapped(self.landing, plan.dataset)
         names = await commit_names(self.landing, plan.dataset)
-        newest = names[0].sequence if names else 0
-        async for retry in self.retrying.attempts():
-            with retry:
-                progress.reset()
-                attempt = await attempts.begin(newest)
-                contents, unproven = await self._stream(plan, attempt, progress)
-                refuse_empty_or_shrunken(plan, self.rules, progress.rows, before)
-                return await self._publish(plan, attempt, contents, progress, unproven=unproven)
-        raise AssertionError  # the loop returns or raises
+        progress.reset()
+        attempt = await attempts.begin(names[0].sequence if names else 0)
+        contents, unproven = await self._stream(plan, attempt, progress)
+        refuse_empty_or_shrunken(plan, self.rules, progress.rows, before)
+        return await self._publish(plan, attempt, contents, progress, unproven=unproven)
 
     async def _stream(self, plan: SnapshotPlan, attempt: Attempt, progress: Progress) -> tuple[Contents, bool]:
         """The whole answer as published chunks, and whether its end is unproven."""
@@ -122,6 +127,7 @@ class SnapshotFlow:
         self, plan: SnapshotPlan, attempt: Attempt, contents: Contents, progress: Progress, *, unproven: bool
     ) -> tuple[str, Commit]:
         commit = Commit(
+            format=FORMAT,
             kind="snapshot",
             dataset=plan.dataset,
             run_id=plan.run_id,

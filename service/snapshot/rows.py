@@ -226,7 +226,4 @@ class RowSorter:
 
 
 def _fields(row: bytes) -> set[str]:
-    try:
-        return set(_decode_fields(row))
-    except msgspec.DecodeError:  # an escaped lone surrogate in a name: no error object writes one
-        return set()
+    return set(_decode_fields(_ESCAPED_SURROGATE.sub(rb"\1\\u0041", row)))

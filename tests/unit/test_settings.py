@@ -55,7 +55,7 @@ def test_every_missing_or_wrong_variable_is_named_with_what_was_found(monkeypatc
 
 
 @pytest.mark.parametrize(
-    ("text", "size"), [("10", 10), ("30MB", 30_000_000), ("64MiB", 64 * 2**20), ("1 GiB", 2**30), ("5kB", 5000)]
+    ("text", "size"), [("10", 10), ("30MB", 30_000_000), ("64MiB", 64 * 2**20), ("1 MiB", 2**20), ("5kB", 5000)]
 )
 def test_sizes(environment: Any, text: str, size: int) -> None:
     environment(LANDING_CHUNK_BYTES=text)

@@ -30,9 +30,17 @@ class FolderFiles:
     folder that changes changes the stream.
     """
 
-    def __init__(self, root: Path | str, *, datasource_name: str = "Folder", max_files: int | None = None) -> None:
+    def __init__(
+        self,
+        root: Path | str,
+        *,
+        datasource_name: str = "Folder",
+        max_files: int | None = None,
+        leave_out: frozenset[str] = frozenset(),
+    ) -> None:
         self.skipped = 0
         self._root = Path(root)
+        self._leave_out = leave_out  # names of files and folders, at any depth
         self._max_files = max_files
         self._datasource = {
             "id": str(int(identifier(datasource_name)[:7], 16)),
@@ -50,7 +58,7 @@ class FolderFiles:
         self.skipped = 0
         encode = msgspec.json.encode
         block, size, rows = list[bytes](), 0, 0
-        for entry in _regular_files(self._root):
+        for entry in _regular_files(self._root, self._leave_out):
             if rows == self._max_files:
                 break
             try:
@@ -99,17 +107,17 @@ def identifier(text: str) -> str:
     return sha256(text.encode()).hexdigest()[:32]
 
 
-def _regular_files(folder: Path | str) -> Iterator[str]:
+def _regular_files(folder: Path | str, leave_out: frozenset[str]) -> Iterator[str]:
     try:
         with os.scandir(folder) as listing:
-            entries = sorted(listing, key=lambda entry: entry.name)
+            entries = sorted((entry for entry in listing if entry.name not in leave_out), key=lambda entry: entry.name)
     except OSError:  # a folder nobody may list has no files for this tenant
         return
     for entry in entries:
         if entry.is_file(follow_symlinks=False):
             yield entry.path
         elif entry.is_dir(follow_symlinks=False):
-            yield from _regular_files(entry.path)
+            yield from _regular_files(entry.path, leave_out)
 
 
 def _read(path: str) -> tuple[bytes, str | None, os.stat_result]:

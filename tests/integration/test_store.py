@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from dataclasses import replace
 from pathlib import Path  # noqa: TC003
 from typing import TYPE_CHECKING
@@ -108,6 +109,10 @@ async def test_a_store_that_is_away_is_an_error_with_advice(tmp_path: Path) -> N
         await store.ping()
     assert caught.value.hint
     await store.close()
+    # aiosqlite's thread of a connection that failed still answers to this loop: let it end before the loop does.
+    for thread in threading.enumerate():
+        if "_connection_worker_thread" in thread.name:
+            await asyncio.to_thread(thread.join, 10)
 
 
 def test_a_second_process_is_refused_with_the_way_out(tmp_path: Path) -> None:

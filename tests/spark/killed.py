@@ -1,4 +1,4 @@
-"""Runs the real command and kills it, its JVM too, right after one of its steps: `python -m tests.spark.killed STEP …`."""
+"""Runs the real command and kills it and its JVM after one of its steps: `python -m tests.spark.killed STEP …`."""
 
 from __future__ import annotations
 

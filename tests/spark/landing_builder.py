@@ -7,8 +7,11 @@ import gzip
 import hashlib
 import json
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 from uuid import UUID
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 DAY = "2026-01-31"
 

@@ -46,6 +46,15 @@ def parse(content: bytes) -> SnapshotCommit:
     return parse_snapshot(NAME, parse_document(NAME, content))
 
 
+def verdict(content: bytes) -> str:
+    """Why a commit is refused; empty if it is not. Anything but a refusal passes through and fails the test."""
+    try:
+        parse(content)
+    except CommitRefused as refused:
+        return refused.reason
+    return ""
+
+
 def test_a_good_commit_is_read_and_unknown_keys_are_ignored():
     commit = parse(json.dumps(document(later="key")).encode())
     assert (commit.rows, commit.rejected_rows, commit.capped) == (3, 2, False)
@@ -149,18 +158,16 @@ JSON = st.recursive(
 def test_no_value_of_any_key_crashes_the_job(key, value):
     broken = copy.deepcopy(document())
     broken[key] = value
-    try:
-        parse(json.dumps(broken).encode("utf-8", "surrogatepass"))
-    except CommitRefused as refused:
-        assert refused.reason.startswith(("COMMIT_INVALID: ", "COMMIT_UNREADABLE: "))
+    assert verdict(json.dumps(broken).encode("utf-8", "surrogatepass")).partition(":")[0] in {
+        "",
+        "COMMIT_INVALID",
+        "COMMIT_UNREADABLE",
+    }
 
 
 @given(st.binary(max_size=200) | st.integers(0, 600).map(lambda cut: json.dumps(document()).encode()[:cut]))
 def test_no_bytes_crash_the_job(content):
-    try:
-        parse(content)
-    except CommitRefused as refused:
-        assert len(refused.reason) < 300
+    assert len(verdict(content)) < 300
 
 
 @pytest.mark.parametrize(

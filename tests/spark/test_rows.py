@@ -102,9 +102,23 @@ def test_typed_columns_hold_what_fits_and_null_otherwise(house):
 
 def test_json_columns_hold_json_whatever_the_field_was(house):
     values = [
-        '"word"', '"[Draft]"', '"{x}"', '"\\u005bx]"', '"[\\"a]"', '"5"', "5", "-1.5e3", "true", "null", '""', '" {"', '"{}"',
-        "{}", "[]", '{"a":"[x]"}', '["{"]', '{"labels":"q"}', '"quo\\"te"', '"\\u0000"', '"nul"', '"1e"', "[1, 2.50]", '"12 "',
-    ]  # fmt: skip
+        *(
+            '"word"',
+            '"[Draft]"',
+            '"{x}"',
+            '"\\u005bx]"',
+            '"[\\"a]"',
+            '"5"',
+            "5",
+            "-1.5e3",
+            "true",
+            "null",
+            '""',
+            '" {"',
+        ),
+        *('"{}"', "{}", "[]", '{"a":"[x]"}', '["{"]', '{"labels":"q"}', '"quo\\"te"', '"\\u0000"', '"nul"', '"1e"'),
+        *("[1, 2.50]", '"12 "'),
+    ]
     house.landing.commit(
         1, [[f'{{"fileId":"{index}","labels":{value}}}'.encode() for index, value in enumerate(values)]]
     )

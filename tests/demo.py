@@ -1,0 +1,288 @@
+"""`make demo`: a simulated tenant, the real service, the real Spark job, and tables that balance (else exit code 1).
+
+Three snapshots: one of a real folder (this checkout) and generated files; one of the same date with changes, which
+replaces the first; one of the next date with lines that are no rows, which end in quarantine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime as dt
+import os
+import re
+import shutil
+import signal
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import aiohttp
+from deltalake import DeltaTable, QueryBuilder
+from rich.console import Console
+from rich.table import Table
+
+from tests.simulators.dxr import BadLines, DxrSimulator, FolderFiles, GeneratedFiles, Source, Together
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+CHECKOUT: Final = Path(__file__).parents[1]
+DEMO: Final = CHECKOUT / ".demo"
+LANDING, TABLES = DEMO / "landing", DEMO / "tables"
+BIN: Final = Path(sys.prefix) / "bin"
+TOKEN: Final = "the-token-of-the-simulated-tenant"
+API_TOKEN: Final = "demo-token-that-only-lives-for-this-demo"
+GENERATED_ROWS: Final = 45_000
+ROWS_MIN: Final = 50_000
+RUN_TIMEOUT_S: Final = 300
+STOP_TIMEOUT_S: Final = 30
+LINES: Final = ("rows", "rejected_rows", "blank_lines")
+FIGURES: Final = ("served", "rows", "rejected", "blank", "in table", "in quarantine")
+
+say = Console(highlight=False)
+ended_early: list[str] = []
+
+
+class Recorded:
+    """A source whose blocks were made once: scanning a folder costs more than serving it."""
+
+    def __init__(self, source: Source) -> None:
+        self._blocks = list(source.blocks())
+        self.count = sum(block.count(b"\n") for block in self._blocks)
+
+    def blocks(self) -> Iterator[bytes]:
+        return iter(self._blocks)
+
+
+@dataclass(frozen=True)
+class Taken:
+    """A run of the demo and what the tenant says that it served for it."""
+
+    title: str
+    run: dict[str, Any]
+    served_lines: int
+
+
+async def demo() -> bool:
+    """Whether everything balances."""
+    shutil.rmtree(DEMO, ignore_errors=True)
+    DEMO.mkdir()
+    say.rule("[bold]dxr-ingest: from Data X-Ray to Delta, on this machine")
+    today = dt.datetime.now(dt.UTC).date()
+    with say.status("scanning this checkout: these are the tenant's real files"):
+        folder = Recorded(FolderFiles(CHECKOUT, datasource_name="checkout", leave_out=frozenset({".demo", ".git"})))
+    say.print(f"tenant   {folder.count:,} real files of this checkout and {GENERATED_ROWS:,} generated ones")
+    first, changed = (Together(folder, GeneratedFiles(GENERATED_ROWS, seed=1, revision=n)) for n in (0, 1))
+    bad = BadLines(changed, every=1000)
+    steps = [
+        ("first snapshot", first, today),
+        ("same date, with changes", changed, today),
+        ("next date, with bad lines", bad, today + dt.timedelta(days=1)),
+    ]
+    taken: list[Taken] = []
+    async with (
+        DxrSimulator(first, tokens=(TOKEN,)) as dxr,
+        serving(dxr.url) as address,
+        ingesting(),
+        aiohttp.ClientSession(headers={"Authorization": f"Bearer {API_TOKEN}"}) as http,
+    ):
+        for title, source, date in steps:
+            dxr.source = source
+            run = await snapshot(http, address, title, date.isoformat())
+            taken.append(Taken(title, run, dxr.served[-1].rows + dxr.served[-1].blank_lines))
+            if run["state"] != "ingested":
+                return False
+    balanced = reconciled(taken)
+    show_tables()
+    if balanced:
+        what_next()
+    return balanced
+
+
+async def snapshot(http: aiohttp.ClientSession, address: str, title: str, date: str) -> dict[str, Any]:
+    """Trigger over HTTP and watch until the Spark job has spoken."""
+    async with http.post(f"{address}/v1/snapshots", json={"ingestion_date": date}) as response:
+        run = await response.json()
+        if response.status != 202:
+            raise RuntimeError(run)
+    with say.status(title) as status:
+        async with asyncio.timeout(RUN_TIMEOUT_S):
+            while run["state"] in {"queued", "running", "landed"} and not ended_early:
+                await asyncio.sleep(0.3)
+                async with http.get(f"{address}/v1/runs/{run['id']}") as response:
+                    run = await response.json()
+                told = run["progress"] or {"rows": 0, "raw_bytes": 0}
+                figures = f"{told['rows']:>7,} rows, {told['raw_bytes'] / 1e6:.0f} MB"
+                status.update(f"{title}: {run['state']}, {figures}")
+    counts = run["counts"]
+    say.print(
+        f"run      {title}: [bold]{run['state']}[/], {counts.get('rows', 0):,} rows, "
+        f"{counts.get('rejected_rows', 0)} rejected, {counts.get('chunks', 0)} chunks"
+    )
+    if run["error"]:
+        say.print(f"         [red]{run['error']['code']}: {run['error']['message']}")
+    return run
+
+
+@contextlib.asynccontextmanager
+async def started(name: str, *command: str, **variables: str) -> AsyncIterator[Path]:
+    """A process in a group of its own, its output in a file that is yielded; gone afterwards, with all its children."""
+    log = DEMO / f"{name}.log"
+    inherited = {
+        key: value for key, value in os.environ.items() if not key.startswith(("DXR_", "SERVICE_", "LANDING_"))
+    }
+    with log.open("wb") as out:
+        process = await asyncio.create_subprocess_exec(
+            *command, cwd=DEMO, env=inherited | variables, stdout=out, stderr=out, start_new_session=True
+        )
+    watcher = asyncio.create_task(noted_when_ended(name, process, log))
+    try:
+        yield log
+    finally:
+        watcher.cancel()
+        with contextlib.suppress(ProcessLookupError, TimeoutError):
+            process.terminate()
+            async with asyncio.timeout(STOP_TIMEOUT_S):
+                await process.wait()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+async def noted_when_ended(name: str, process: asyncio.subprocess.Process, log: Path) -> None:
+    """A process of the demo that ends before it is stopped has failed: say so instead of waiting for it."""
+    await process.wait()
+    ended_early.append(name)
+    say.print(f"[red]{name} ended with {process.returncode}; the last of {log.relative_to(CHECKOUT)}:[/]")
+    say.print((await asyncio.to_thread(log.read_text))[-1500:], markup=False)
+
+
+@contextlib.asynccontextmanager
+async def serving(dxr_url: str) -> AsyncIterator[str]:
+    """The real service; yields its address."""
+    variables = {
+        "DXR_BASE_URL": dxr_url,
+        "DXR_BEARER_TOKEN": TOKEN,
+        "LANDING_PATH": str(LANDING),
+        "STATE_DIR": str(DEMO / "state"),
+        "SERVICE_API_TOKENS": f"demo:{API_TOKEN}",
+        "SERVICE_PORT": "0",
+        "RECEIPT_POLL_SECONDS": "0.5",
+    }
+    async with started("service", str(BIN / "dxr-ingest"), "serve", **variables) as log:
+        address = await found_in(log, r'"address": "([^"]+)"')
+        say.print(f"service  {address}, landing in {LANDING.relative_to(CHECKOUT)}/")
+        yield address
+
+
+@contextlib.asynccontextmanager
+async def ingesting() -> AsyncIterator[None]:
+    """The real Spark job, going on until it is stopped."""
+    variables = {
+        "LANDING_PATH": str(LANDING),
+        "CHECKPOINT_PATH": str(DEMO / "checkpoint"),
+        "DXR_DELTA_PATH": str(TABLES / "file_metadata"),
+        "INGEST_TRIGGER": "continuous",
+    }
+    async with started("spark", str(BIN / "dxr-ingest-tables"), **variables) as log:
+        say.print(f"spark    the table job is starting; it writes {log.relative_to(CHECKOUT)}")
+        yield
+
+
+async def found_in(log: Path, pattern: str) -> str:
+    """What `pattern` finds in a growing log."""
+    async with asyncio.timeout(60):
+        while not (found := re.search(pattern, await asyncio.to_thread(log.read_text))):  # noqa: ASYNC110 - a log
+            await asyncio.sleep(0.1)
+    return found[1]
+
+
+def query(table: str, sql: str) -> list[dict[str, Any]]:
+    """Rows of a query, read by delta-rs: not by the program that wrote the table."""
+    builder = QueryBuilder().register(table, DeltaTable(TABLES / table))
+    import pyarrow as pa
+
+    return pa.table(builder.execute(sql)).to_pylist()
+
+
+def counted(table: str, column: str) -> dict[str, int]:
+    """Rows of a table by the values of a column."""
+    rows = query(table, f"SELECT {column} AS value, count(*) AS n FROM {table} GROUP BY 1")
+    return {row["value"]: row["n"] for row in rows}
+
+
+def reconciled(taken: list[Taken]) -> bool:
+    """Print what was served, landed and ingested for each run, and whether it balances."""
+    in_table, quarantined = counted("file_metadata", "_run_id"), counted("dxr_quarantine", "run_id")
+    newest = {one.run["ingestion_date"]: one.run["id"] for one in taken}
+    grid = Table("run", *FIGURES, "", box=None)
+    total, good = 0, True
+    for number, one in enumerate(taken, 1):
+        run, counts = one.run, one.run["counts"]
+        stands = newest[run["ingestion_date"]] == run["id"]
+        balanced = (
+            one.served_lines == counts["served_lines"] == sum(counts[name] for name in LINES)
+            and counts["rows"] + counts["rejected_rows"] == counts["table_rows"] + counts["quarantined_rows"]
+            and in_table.get(run["id"], 0) == (counts["table_rows"] if stands else 0)
+            and quarantined.get(run["id"], 0) == counts["quarantined_rows"]
+        )
+        good, total = good and balanced, total + counts["rows"]
+        figures = [one.served_lines, *(counts[name] for name in (*LINES, "table_rows", "quarantined_rows"))]
+        note = "[green]balances[/]" if balanced else "[red]DOES NOT BALANCE[/]"
+        grid.add_row(str(number), *(f"{figure:,}" for figure in figures), note)
+    say.rule("[bold]reconciliation")
+    say.print("served = rows + rejected + blank, and rows + rejected = in table + in quarantine:")
+    say.print(grid)
+    for number, one in enumerate(taken, 1):
+        held = in_table.get(one.run["id"], 0)
+        say.print(f"of run {number} ({one.run['ingestion_date']}) the table holds {held:,} rows now")
+    enough = total >= ROWS_MIN and sum(quarantined.values()) > 0
+    if not enough:
+        say.print(f"[red]too little came through: {total:,} rows, {sum(quarantined.values())} lines in quarantine")
+    return good and enough
+
+
+def show_tables() -> None:
+    """What a person would ask the tables first."""
+    say.rule("[bold]what is in Delta now")
+    sensitive = Table("datasource", "files", "with sensitive data", "GB")
+    rows = query(
+        "file_metadata",
+        """SELECT datasource_json, count(*) AS files, count(annotators_json) AS sensitive, sum(size) / 1e9 AS gb
+           FROM file_metadata WHERE ingestion_date = (SELECT max(ingestion_date) FROM file_metadata)
+           GROUP BY 1 ORDER BY 2 DESC LIMIT 6""",
+    )
+    for row in rows:
+        name = re.search(r'"name":"([^"]*)"', row["datasource_json"])
+        cells = (name[1] if name else "?", f"{row['files']:,}", f"{row['sensitive']:,}", f"{row['gb']:.1f}")
+        sensitive.add_row(*cells)
+    say.print(sensitive)
+    reasons = Table("quarantine: reason", "lines")
+    for row in query("dxr_quarantine", "SELECT reason, count(*) AS n FROM dxr_quarantine GROUP BY 1 ORDER BY 2 DESC"):
+        reasons.add_row(row["reason"], str(row["n"]))
+    say.print(reasons)
+
+
+def what_next() -> None:
+    say.rule("[bold]look around")
+    say.print(
+        """  .demo/landing/commits/          one file per run: what it landed, with check sums
+  .demo/tables/file_metadata/     the Delta table; any reader will do, for instance
+      .venv/bin/python -c "from deltalake import DeltaTable; print(DeltaTable('.demo/tables/file_metadata').history(3))"
+  .demo/service.log, spark.log    what both said
+next: point it at your own tenant, see "Your own tenant" in README.md""",
+        markup=False,
+        soft_wrap=True,
+    )
+
+
+def main() -> int:
+    try:
+        return 0 if asyncio.run(demo()) else 1
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gzip
 import json
 import sys
 from pathlib import Path
@@ -79,7 +80,7 @@ async def test_from_the_tenant_to_the_tables(tmp_path: Path, dxr: DxrSimulator) 
         assert counts["rows"] + counts["rejected_rows"] == counts["table_rows"] + counts["quarantined_rows"]
         assert run["id"] in said
 
-    rows = read(tmp_path, "file_metadata", "SELECT * FROM file_metadata")
+    rows = read(tmp_path, "file_metadata", "SELECT * FROM file_metadata")  # noqa: F841 - DuckDB reads it by its name
     by_date = duckdb.sql(
         "SELECT ingestion_date::VARCHAR AS d, count(*) AS n FROM rows GROUP BY 1 ORDER BY 1"
     ).fetchall()
@@ -91,8 +92,6 @@ async def test_from_the_tenant_to_the_tables(tmp_path: Path, dxr: DxrSimulator) 
 
     quarantined = read(tmp_path, "dxr_quarantine", "SELECT line_number, raw FROM dxr_quarantine").to_pylist()
     [commit] = [json.loads(path.read_text()) for path in (tmp_path / "landing" / "commits").glob(f"*{third['id']}*")]
-    import gzip
-
     rejects = [
         json.loads(line)
         for chunk in commit["rejects"]

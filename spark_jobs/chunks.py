@@ -1,0 +1,113 @@
+"""Proves that the chunks of a commit are the ones that it names, before anything is written.
+
+Each stored file is read once, by the tasks of a Spark job, for its checksum, its rows and its raw bytes.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import zlib
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from spark_jobs.errors import CommitRefused
+
+if TYPE_CHECKING:
+    from pyspark.sql import Column, DataFrame, SparkSession
+
+    from spark_jobs.commits import Chunk
+    from spark_jobs.landing import Landing
+
+BLOCK_BYTES: Final = 1024 * 1024
+READ_OPTIONS: Final = {"recursiveFileLookup": "true"}
+
+
+class Measure(NamedTuple):
+    """What a stored file really holds; `rows` is None where its gzip is cut or damaged."""
+
+    sha256: str
+    rows: int | None
+    raw_bytes: int
+
+
+def check_chunks(spark: SparkSession, landing: Landing, chunks: tuple[Chunk, ...]) -> None:
+    """Return only if every chunk is there and is what the commit says.
+
+    Raises:
+        CommitRefused: names the first chunk that is missing, cut, altered or miscounted.
+    """
+    for chunk in chunks:
+        size = landing.stored_bytes(chunk)
+        if size is None:
+            raise CommitRefused("CHUNK_MISSING", chunk.path)
+        if size != chunk.stored_bytes:
+            raise CommitRefused("CHUNK_CUT", f"{chunk.path} has {size} bytes, the commit says {chunk.stored_bytes}")
+    measures = _measures(spark, landing, chunks)
+    for chunk in chunks:
+        # Spark's reader passes over a file without bytes.
+        compare(chunk, measures.get(chunk.path) or measure(b""))
+
+
+def compare(chunk: Chunk, found: Measure) -> None:
+    """Return only if the measure is the one that the commit announces.
+
+    Raises:
+        CommitRefused: says in what they differ.
+    """
+    if found.sha256 != chunk.sha256:
+        raise CommitRefused("CHUNK_ALTERED", f"{chunk.path} has another sha256 than the commit says")
+    if found.rows is None:
+        raise CommitRefused("CHUNK_DAMAGED", f"{chunk.path} is not whole gzip")
+    if found.rows != chunk.rows:
+        raise CommitRefused("CHUNK_MISCOUNTED", f"{chunk.path} has {found.rows} rows, the commit says {chunk.rows}")
+    if found.raw_bytes != chunk.raw_bytes:
+        raise CommitRefused(
+            "CHUNK_MISCOUNTED", f"{chunk.path} has {found.raw_bytes} raw bytes, the commit says {chunk.raw_bytes}"
+        )
+
+
+def measure(stored: bytes) -> Measure:
+    """Checksum, rows and raw bytes of a stored gzip file of one or more members, in blocks."""
+    digest = hashlib.sha256(stored).hexdigest()
+    rows, raw_bytes, last = 0, 0, b"\n"
+    if not stored:
+        return Measure(digest, None, 0)
+    try:
+        with gzip.GzipFile(fileobj=io.BytesIO(stored)) as file:
+            while block := file.read(BLOCK_BYTES):
+                rows, raw_bytes, last = rows + block.count(b"\n"), raw_bytes + len(block), block
+    except (EOFError, OSError, zlib.error):
+        return Measure(digest, None, raw_bytes)
+    # Spark reads an unfinished last line as a line, too.
+    return Measure(digest, rows + (not last.endswith(b"\n")), raw_bytes)
+
+
+def chunk_lines(spark: SparkSession, landing: Landing, chunks: tuple[Chunk, ...]) -> DataFrame:
+    """The lines of chunks as `value` (their bytes, whatever they are) and `chunk`, the path under the landing."""
+    from pyspark.sql import functions as F  # noqa: N812
+
+    if not chunks:
+        return spark.range(0).selectExpr("CAST(id AS STRING) AS value", "CAST(id AS STRING) AS chunk")
+    # Without lineSep Spark also splits at a bare carriage return, which JSON allows between tokens.
+    lines = spark.read.options(**READ_OPTIONS, lineSep="\n").text(landing.paths_of(chunks))
+    return lines.select("value", _relative(F.col("_metadata.file_path")).alias("chunk"))
+
+
+def _measures(spark: SparkSession, landing: Landing, chunks: tuple[Chunk, ...]) -> dict[str, Measure]:
+    from pyspark.sql import functions as F  # noqa: N812
+
+    if not chunks:
+        return {}
+    # The file is read by Spark and handed over, because user functions need not see a mounted volume.
+    measured = F.udf(measure, "sha256 STRING, rows BIGINT, raw_bytes BIGINT", useArrow=False)(F.col("content"))
+    files = spark.read.format("binaryFile").options(**READ_OPTIONS).load(landing.paths_of(chunks))
+    found = files.select(_relative(F.col("path")).alias("path"), measured.alias("measure")).collect()
+    return {row["path"]: Measure(*row["measure"]) for row in found}
+
+
+def _relative(path: Column) -> Column:
+    from pyspark.sql import functions as F  # noqa: N812
+
+    # chunks/<dataset>/ingestion_date=…/run_id=…/attempt=…/<file>, whatever scheme and root stand before it.
+    return F.substring_index(path, "/", -6)

@@ -1,0 +1,101 @@
+"""Lines that no table could hold, byte for byte: what the service rejected, and what Spark could not read as a row."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from spark_jobs.chunks import chunk_lines
+from spark_jobs.errors import Unbalanced
+from spark_jobs.schemas import QUARANTINE
+from spark_jobs.snapshots import JSON_OPTIONS, new_nonce, row_expression
+from spark_jobs.tables import ensure_table, replace
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+    from spark_jobs.commits import SnapshotCommit
+    from spark_jobs.landing import Landing
+    from spark_jobs.tables import Table
+
+NO_ROW: Final = "not exactly one JSON object in valid UTF-8"
+NO_REJECT: Final = "unreadable record of a rejected line"
+
+
+def quarantine_lines(
+    spark: SparkSession, landing: Landing, table: Table, commit: SnapshotCommit, table_rows: int
+) -> int:
+    """Put the lines of an ingested commit that its table does not hold into the quarantine; says how many.
+
+    Repeating it replaces what it wrote before.
+
+    Raises:
+        Unbalanced: rows and quarantined lines are not what the commit announced.
+    """
+    expected = commit.rows - table_rows + commit.rejected_rows
+    if expected == 0:
+        return 0
+    found = rejected_lines(spark, landing, commit)
+    if commit.rows > table_rows:
+        found = found.unionByName(unread_lines(spark, landing, commit))
+    ensure_table(spark, table, QUARANTINE)
+    where = f"dataset = '{commit.dataset}' AND run_id = '{commit.run_id}'"
+    replace(_with_run(found, commit), table, where, {"userMetadata": commit.run_id})
+    quarantined = spark.table(table.sql).where(where).count()
+    if quarantined != expected:
+        raise Unbalanced(
+            f"run {commit.run_id}: {table_rows} rows are in its table and {quarantined} lines in {table.label}, "
+            f"but the commit has {commit.rows} rows and {commit.rejected_rows} rejected lines; "
+            "it has no receipt: see whether something else writes these tables, then run the job again"
+        )
+    return quarantined
+
+
+def rejected_lines(spark: SparkSession, landing: Landing, commit: SnapshotCommit) -> DataFrame:
+    """The lines that the service rejected, decoded from the records that it landed."""
+    from pyspark.sql import functions as F  # noqa: N812
+
+    schema = "line_number BIGINT, reason STRING, length BIGINT, sha256 STRING, raw STRING"
+    record = F.from_json(F.col("value"), schema, JSON_OPTIONS).alias("record")
+    lines = chunk_lines(spark, landing, commit.rejects).select("value", "chunk", record)
+    raw = F.try_to_binary(F.col("record.raw"), F.lit("base64"))
+    readable = F.col("record.line_number").isNotNull() & (F.col("record.raw").isNull() | raw.isNotNull())
+    return lines.select(
+        "chunk",
+        F.col("record.line_number").alias("line_number"),
+        F.when(readable, F.col("record.reason")).otherwise(F.lit(NO_REJECT)).alias("reason"),
+        F.when(readable, raw).otherwise(F.col("value").cast("binary")).alias("raw"),
+    )
+
+
+def unread_lines(spark: SparkSession, landing: Landing, commit: SnapshotCommit) -> DataFrame:
+    """The lines of chunks that are no rows, with their numbers; only chunks that hold such lines are numbered."""
+    from pyspark.sql import Window
+    from pyspark.sql import functions as F  # noqa: N812
+
+    is_row = F.expr(row_expression(new_nonce())).isNotNull()
+    lines = chunk_lines(spark, landing, commit.chunks)
+    bad = {row["chunk"] for row in lines.where(~is_row).select("chunk").distinct().collect()}
+    lines = chunk_lines(spark, landing, tuple(chunk for chunk in commit.chunks if chunk.path in bad))
+    # A gzip file is one task, whose ids grow from line to line: their rank within the file is the line's number.
+    kept = lines.select(
+        "chunk",
+        F.monotonically_increasing_id().alias("place"),
+        F.when(~is_row, F.col("value").cast("binary")).alias("raw"),
+    )
+    in_file = Window.partitionBy("chunk").orderBy("place")
+    numbered = kept.withColumn("line_number", F.row_number().over(in_file).cast("bigint")).where("raw IS NOT NULL")
+    return numbered.select("chunk", "line_number", F.lit(NO_ROW).alias("reason"), "raw")
+
+
+def _with_run(lines: DataFrame, commit: SnapshotCommit) -> DataFrame:
+    from pyspark.sql import functions as F  # noqa: N812
+
+    run = lines.withColumns(
+        {
+            "dataset": F.lit(commit.dataset),
+            "run_id": F.lit(commit.run_id),
+            "ingestion_date": F.lit(commit.ingestion_date),
+            "quarantined_at": F.current_timestamp(),
+        }
+    )
+    return run.select(*(column.name for column in QUARANTINE.columns))

@@ -1,0 +1,113 @@
+"""The declared columns of every table that the job writes: name, type, comment. Nothing is inferred from data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column; `field` is the JSON field that fills it, `as_json` keeps that field's JSON text."""
+
+    name: str
+    type: str
+    comment: str
+    field: str | None = None
+    as_json: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TableSchema:
+    """The columns of a table, what it is partitioned by, which columns have statistics, and what it is."""
+
+    columns: tuple[Column, ...]
+    partitioned_by: str
+    statistics: tuple[str, ...]
+    comment: str
+
+
+def _text(name: str, field: str, comment: str) -> Column:
+    return Column(name, "string", comment, field=field)
+
+
+def _json(field: str, comment: str) -> Column:
+    return Column(f"{field}_json", "string", f"{comment}, as JSON text", field=field, as_json=True)
+
+
+SNAPSHOT: Final = TableSchema(
+    columns=(
+        _text("file_id", "fileId", "Identifier of the file in Data X-Ray"),
+        _text("file_name", "fileName", "Name of the file"),
+        _text("path", "path", "Path of the file in its data source"),
+        Column("size", "bigint", "Size in bytes; null where the served value is no 64-bit integer", field="size"),
+        _text("mime_type", "mimeType", "Media type"),
+        _text("created_at", "createdAt", "Creation time as served"),
+        _text("last_modified_at", "lastModifiedAt", "Time of the last change as served"),
+        _text("content_sha256", "contentSha256", "SHA-256 of the file's content as served"),
+        _text("scan_depth", "scanDepth", "How deep Data X-Ray scanned the file"),
+        _json("datasource", "Data source that holds the file"),
+        _json("labels", "Labels of the file"),
+        _json("extractedMetadata", "Metadata that extractors found"),
+        _json("entitlements", "Who may access the file"),
+        _json("dlpLabels", "Labels of data loss prevention systems"),
+        _json("annotators", "Annotators and what they found"),
+        _json("owner", "Owner of the file"),
+        _json("createdBy", "Creator of the file"),
+        _json("modifiedBy", "Last editor of the file"),
+        _text("metadata_extraction_status", "metadataExtractionStatus", "State of the metadata extraction"),
+        _json("categories", "Categories of the file"),
+        _json("coordinates", "Coordinates of the file"),
+        Column("raw_json", "string", "The whole row exactly as served, with every field that has no column"),
+        Column("ingestion_date", "date", "Day of the snapshot; each day is replaced whole"),
+        Column("_run_id", "string", "Run that landed the row"),
+        Column("_sequence", "bigint", "Order of the runs of this dataset: the higher one is newer"),
+        Column("_chunk", "string", "Landed file that held the row, relative to the landing folder"),
+        Column("_ingested_at", "timestamp", "When the row was written to this table"),
+    ),
+    partitioned_by="ingestion_date",
+    # Delta would keep the least and greatest value of whole JSON texts: time, and the largest rows again in memory.
+    statistics=("file_id", "path", "size", "_run_id", "_sequence"),
+    comment="File metadata of Data X-Ray: one whole snapshot per ingestion_date",
+)
+
+QUARANTINE: Final = TableSchema(
+    columns=(
+        Column("dataset", "string", "Dataset of the run"),
+        Column("run_id", "string", "Run that landed the line"),
+        Column("ingestion_date", "date", "Day of the snapshot; null for classifications"),
+        Column("chunk", "string", "Landed file that held the line, relative to the landing folder"),
+        Column("line_number", "bigint", "Line from 1: in the served stream for rejects, else in the chunk"),
+        Column("reason", "string", "Why the line is no row"),
+        Column("raw", "binary", "The line byte for byte, without its line feed; null if it was too long to keep"),
+        Column("quarantined_at", "timestamp", "When the line was written to this table"),
+    ),
+    partitioned_by="dataset",
+    statistics=("run_id", "ingestion_date"),
+    comment="Lines that no table could hold, byte for byte",
+)
+
+INGEST_LOG: Final = TableSchema(
+    columns=(
+        Column("dataset", "string", "Dataset of the commit"),
+        Column("run_id", "string", "Run that published it"),
+        Column("kind", "string", "snapshot or classification; null if the commit was unreadable"),
+        Column("sequence", "bigint", "Order of the runs of this dataset"),
+        Column("ingestion_date", "date", "Day that the commit replaces; null if the commit was unreadable"),
+        Column("commit_path", "string", "The commit, relative to the landing folder"),
+        Column("state", "string", "ingested, superseded or refused"),
+        Column("reason", "string", "Why it was not ingested"),
+        Column("rows", "bigint", "Rows that the commit announced"),
+        Column("rejected_rows", "bigint", "Rejected lines that the commit announced"),
+        Column("table_name", "string", "Name or path of the table"),
+        Column("table_version", "bigint", "Version of that table which shows the commit"),
+        Column("table_rows", "bigint", "Rows written to it"),
+        Column("quarantined_rows", "bigint", "Lines written to the quarantine"),
+        Column("started_at", "timestamp", "When the job took the commit up"),
+        Column("ended_at", "timestamp", "When its verdict stood"),
+        Column("seconds", "double", "Time between the two"),
+    ),
+    partitioned_by="dataset",
+    statistics=("run_id", "ingestion_date"),
+    comment="One row per commit handled: a report, never used to decide anything",
+)

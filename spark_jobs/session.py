@@ -1,0 +1,62 @@
+"""The Spark session: the cluster's own on Databricks, elsewhere a local one with Delta."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+# Put there by scripts/install_delta_jars.py: a session starts from them without asking a network.
+DELTA_JARS: Final = Path(sys.prefix) / "share" / "dxr-ingest" / "delta-jars"
+
+LOCAL_SETTINGS: Final[dict[str, bool | float | int | str | None]] = {
+    "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
+    "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
+    "spark.sql.session.timeZone": "UTC",
+    "spark.sql.ansi.enabled": "true",
+    "spark.ui.enabled": "false",
+    "spark.ui.showConsoleProgress": "false",
+    "spark.log.level": "ERROR",
+    # The driver is this machine, whatever its host name resolves to.
+    "spark.driver.host": "127.0.0.1",
+    "spark.driver.bindAddress": "127.0.0.1",
+    # One process: each shuffle partition and each partition of Delta's own state is overhead (4.5 x measured).
+    "spark.sql.shuffle.partitions": "2",
+    "spark.databricks.delta.snapshotPartitions": "1",
+    # A gzip file is read by one task; a high cost of opening keeps small ones from being packed into the same task.
+    "spark.sql.files.openCostInBytes": str(64 * 1024 * 1024),
+    "spark.sql.files.maxPartitionBytes": str(64 * 1024 * 1024),
+    # A commit writes one partition: without this, every row is sorted, and perhaps spilled, by a constant.
+    "spark.sql.maxConcurrentOutputFileWriters": "2",
+    # What one row of 64 MiB beside another large one needs (2g was too little); ordinary rows leave most of it unused.
+    "spark.driver.memory": "3g",
+    "spark.sql.parquet.compression.codec": "zstd",
+}
+
+
+def open_session(*, on_databricks: bool) -> SparkSession:
+    """The session of this process, started if there is none yet."""
+    from pyspark.sql import SparkSession
+
+    if on_databricks:
+        return SparkSession.builder.getOrCreate()
+    running = SparkSession.getActiveSession()
+    return running or _local_builder().getOrCreate()
+
+
+def _local_builder() -> SparkSession.Builder:
+    from pyspark.sql import SparkSession
+
+    # Workers import this package: they must be the Python that has it, not whichever is first on PATH.
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    builder = SparkSession.builder.appName("dxr-ingest-tables").master("local[*]").config(map=LOCAL_SETTINGS)
+    jars = sorted(DELTA_JARS.glob("*.jar"))
+    if jars:
+        return builder.config("spark.jars", ",".join(str(jar) for jar in jars))
+    from delta import configure_spark_with_delta_pip
+
+    return configure_spark_with_delta_pip(builder)

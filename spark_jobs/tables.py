@@ -1,0 +1,218 @@
+"""Delta tables: how they are addressed, made, brought up to date and written, and what their history says."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from spark_jobs.errors import TableMismatch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql.types import StructType
+
+    from spark_jobs.schemas import Column, TableSchema
+
+Result = TypeVar("Result")
+
+NAME_PART: Final = re.compile(r"[\w-]+")
+WRITE_ATTEMPTS_MAX: Final = 8
+LOST_RACE: Final = ("DELTA_CONCURRENT_", "DELTA_METADATA_CHANGED", "DELTA_PROTOCOL_CHANGED")
+ABSENT: Final = ("DELTA_MISSING_DELTA_TABLE", "DELTA_PATH_DOES_NOT_EXIST", "TABLE_OR_VIEW_NOT_FOUND", "PATH_NOT_FOUND")
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table by name, by path, or an external one by both."""
+
+    name: tuple[str, ...] | None
+    path: str | None
+
+    @classmethod
+    def of(cls, name: str | None, path: str | None) -> Table:
+        """The table of a name such as `main.dxr.files` and a path, either of which may be absent.
+
+        Raises:
+            ValueError: says what a name may be.
+        """
+        parts = tuple(part.strip("`") for part in name.split(".")) if name else None
+        if parts is not None and (len(parts) > 3 or not all(NAME_PART.fullmatch(part) for part in parts)):
+            raise ValueError("[[catalog.]schema.]table of letters, digits, _ and -")
+        return cls(parts, path.rstrip("/") if path else None)
+
+    def beside(self, name: str) -> Table:
+        """The table of another name in the same schema, or the sibling folder."""
+        return Table(
+            (*self.name[:-1], name) if self.name else None,
+            f"{self.path.rpartition('/')[0]}/{name}" if self.path else None,
+        )
+
+    @property
+    def label(self) -> str:
+        """What people call it: its name, else its path."""
+        return ".".join(self.name) if self.name else str(self.path)
+
+    @property
+    def sql(self) -> str:
+        """It in a SQL statement."""
+        return ".".join(f"`{part}`" for part in self.name) if self.name else self.path_sql
+
+    @property
+    def path_sql(self) -> str:
+        """Its path in a SQL statement."""
+        return f"delta.`{str(self.path).replace('`', '``')}`"
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """An entry of a table's history that the job wrote: the run, what it replaced, and how much it put there."""
+
+    version: int
+    run_id: str | None
+    predicate: str
+    rows: int
+
+
+def run_sql(spark: SparkSession, statement: str) -> DataFrame:
+    """The one door to SQL text: every name and literal in it is checked or quoted by its caller."""
+    return spark.sql(statement)  # pyright: ignore[reportUnknownMemberType]
+
+
+def ensure_table(spark: SparkSession, table: Table, schema: TableSchema) -> None:
+    """Make the table, register it, or add the columns that it lacks.
+
+    Raises:
+        TableMismatch: a column has another type; nothing was changed.
+    """
+    table = located(spark, table)
+    existing = _schema(spark, table.path_sql if table.path else table.sql)
+    if existing is None:
+        run_sql(spark, _create_statement(table, schema))
+        return
+    missing = missing_columns(table, schema, {field.name: field.dataType.simpleString() for field in existing.fields})
+    if table.name and table.path:
+        run_sql(spark, f"CREATE TABLE IF NOT EXISTS {table.sql} USING delta LOCATION {_literal(table.path)}")
+    if missing:
+        run_sql(spark, f"ALTER TABLE {table.sql} ADD COLUMNS ({', '.join(_declaration(column) for column in missing)})")
+
+
+def missing_columns(table: Table, schema: TableSchema, existing: dict[str, str]) -> list[Column]:
+    """The declared columns that a table of these columns and types lacks; names compare as Delta compares them.
+
+    Raises:
+        TableMismatch: names the column, both types and the way out.
+    """
+    types = {name.lower(): found for name, found in existing.items()}
+    for column in schema.columns:
+        found = types.get(column.name.lower(), column.type)
+        if found != column.type:
+            raise TableMismatch(
+                f"{table.label}: column {column.name} is {found.upper()}, the job writes {column.type.upper()}. "
+                f"Rename that column or the table (ALTER TABLE … RENAME), or let the job write another table; "
+                "the commits stay pending and are ingested by the next run"
+            )
+    return [column for column in schema.columns if column.name.lower() not in types]
+
+
+def located(spark: SparkSession, table: Table) -> Table:
+    """The table with its path where only the job can know it.
+
+    A local session forgets its catalog when it ends, and Delta does not take up a managed table again from its folder
+    (DELTA_CREATE_TABLE_WITH_NON_EMPTY_LOCATION), so there the warehouse's folder is named. A catalog that persists
+    (Databricks, three-part names) is left to itself.
+    """
+    if table.path or table.name is None or len(table.name) > 2 or not _forgetful(spark):
+        return table
+    schema, name = ("default", *table.name)[-2:]
+    run_sql(spark, f"CREATE SCHEMA IF NOT EXISTS `{schema}`")
+    folder = name if schema == "default" else f"{schema}.db/{name}"
+    warehouse = str(spark.conf.get("spark.sql.warehouse.dir")).rstrip("/").removeprefix("file:")
+    return Table(table.name, f"{warehouse}/{folder}")
+
+
+def replace(rows: DataFrame, table: Table, where: str, options: dict[str, str]) -> None:
+    """Replace what matches the predicate in one transaction; with `txnAppId` and `txnVersion` perhaps silently not."""
+    writer = rows.write.format("delta").mode("overwrite").option("replaceWhere", where).options(**options)
+    writer.saveAsTable(table.sql) if table.name else writer.save(table.path)
+
+
+def append(rows: DataFrame, table: Table) -> None:
+    """Add rows; for reports only, since nothing keeps an append from happening twice."""
+    writer = rows.write.format("delta").mode("append")
+    writer.saveAsTable(table.sql) if table.name else writer.save(table.path)
+
+
+def history(spark: SparkSession, table: Table, last: int | None = None) -> list[Written]:
+    """What was written to a table, newest first; nothing if it does not exist."""
+    if _schema(spark, table.sql) is None:
+        return []
+    limit = f" LIMIT {last}" if last else ""
+    entries = run_sql(spark, f"DESCRIBE HISTORY {table.sql}{limit}").where("operation = 'WRITE'")
+    found = entries.selectExpr(
+        "version",
+        "userMetadata AS run_id",
+        "coalesce(operationParameters['predicate'], '') AS predicate",
+        # A write of no rows has no metrics at all.
+        "coalesce(try_cast(operationMetrics['numOutputRows'] AS BIGINT), 0) AS rows",
+    )
+    ordered = found.orderBy(found["version"].desc()).collect()
+    return [Written(**row.asDict()) for row in ordered]
+
+
+def retrying(write: Callable[[], Result], sleep: Callable[[float], object], jitter: Callable[[], float]) -> Result:
+    """Do a write again that lost a race against another writer (also one that made or altered the table), nothing else.
+
+    Every write of the job may be repeated: it replaces what it wrote before, or the table's own guard skips it.
+    """
+    for attempt in range(WRITE_ATTEMPTS_MAX - 1):
+        try:
+            return write()
+        except Exception as error:
+            if not any(condition in str(error) for condition in LOST_RACE):
+                raise
+            sleep(min(30.0, 0.5 * 2**attempt) * (0.5 + jitter()))
+    return write()
+
+
+def _schema(spark: SparkSession, sql: str) -> StructType | None:
+    from pyspark.errors import AnalysisException
+
+    try:
+        return spark.table(sql).schema
+    except AnalysisException as error:
+        if any(condition in str(error) for condition in ABSENT):
+            return None
+        raise
+
+
+def _forgetful(spark: SparkSession) -> bool:
+    from pyspark.errors import PySparkException
+
+    try:
+        return spark.conf.get("spark.sql.catalogImplementation") == "in-memory"
+    except PySparkException:  # serverless does not show it; its catalog is Unity
+        return False
+
+
+def _create_statement(table: Table, schema: TableSchema) -> str:
+    columns = ", ".join(_declaration(column) for column in schema.columns)
+    location = f" LOCATION {_literal(table.path)}" if table.name and table.path else ""
+    return (
+        f"CREATE TABLE IF NOT EXISTS {table.sql} ({columns}) USING delta PARTITIONED BY ({schema.partitioned_by})"
+        f"{location} COMMENT {_literal(schema.comment)}"
+        # Readers on pyarrow refuse tables with deletion vectors; a day is replaced whole, so they would gain nothing.
+        " TBLPROPERTIES ('delta.enableDeletionVectors' = 'false', "
+        f"'delta.dataSkippingStatsColumns' = '{','.join(schema.statistics)}')"
+    )
+
+
+def _declaration(column: Column) -> str:
+    return f"`{column.name}` {column.type} COMMENT {_literal(column.comment)}"
+
+
+def _literal(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"

@@ -91,7 +91,7 @@ async def _http(_request: Request, error: Exception) -> JSONResponse:
 
 
 async def _unexpected(_request: Request, error: Exception) -> JSONResponse:
-    _log.error("request_crashed", error=type(error).__name__)
+    _log.error("request_crashed", exc_info=error)
     return problem(500, "INTERNAL", "The service met a problem it does not know.", "Look at its log, and report it.")
 
 

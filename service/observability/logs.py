@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import logging
 import sys
+from typing import TYPE_CHECKING
 
 import structlog
+
+if TYPE_CHECKING:
+    from structlog.typing import EventDict
 
 
 def configure(level: str) -> None:
@@ -14,6 +18,7 @@ def configure(level: str) -> None:
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _class_and_place,
     ]
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
@@ -37,3 +42,19 @@ def configure(level: str) -> None:
     # Libraries tell of their own doings only when something is wrong.
     for name in ("aiosqlite", "alembic", "asyncio", "aiohttp", "sqlalchemy", "uvicorn.access"):
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def _class_and_place(_logger: object, _method: str, event: EventDict) -> EventDict:
+    """Of an exception, its class and where it was raised: its text may hold a row, a name or a token."""
+    error = event.pop("exc_info", None)
+    if error is True:
+        error = sys.exc_info()
+    if isinstance(error, tuple):
+        error = error[1]  # pyright: ignore[reportUnknownVariableType]
+    if isinstance(error, BaseException):
+        trace = error.__traceback__
+        while trace and trace.tb_next:
+            trace = trace.tb_next
+        event["error"] = type(error).__name__
+        event["where"] = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else None
+    return event

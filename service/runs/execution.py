@@ -83,7 +83,7 @@ class Execution:
             except DxrIngestError as error:
                 return await self._failed(run, ErrorReport.of(error))
             except Exception as error:  # noqa: BLE001 - the run must end; the log names the place, never the text
-                _log.error("run_crashed", error=type(error).__name__, where=_place(error))
+                _log.error("run_crashed", exc_info=error)
                 return await self._failed(run, ErrorReport.unexpected(error))
         return await self.store.land(run.id, State.LANDED, path, commit.counts)
 
@@ -133,11 +133,3 @@ def _plan(run: Run) -> SnapshotPlan:
     return SnapshotPlan(
         run.id, asked.dataset, asked.ingestion_date, asked.query, asked.record_cap, asked.accept_shrunken
     )
-
-
-def _place(error: BaseException) -> str:
-    """File and line where it was raised: enough to find a bug, without any value."""
-    trace = error.__traceback__
-    while trace and trace.tb_next:
-        trace = trace.tb_next
-    return f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else "?"

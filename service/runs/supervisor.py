@@ -80,7 +80,7 @@ class Supervisor:
             except DxrIngestError as error:  # the store or the landing is away: look again later
                 _log.warning("supervisor_waits", code=error.code)
             except Exception as error:  # noqa: BLE001 - one bad look must not end all looking
-                _log.error("supervisor_stumbled", error=type(error).__name__)
+                _log.error("supervisor_stumbled", exc_info=error)
             await pause()
 
     async def _until_work_comes(self) -> None:
@@ -117,7 +117,7 @@ class Supervisor:
         self._stopping.discard(run_id)
         self._work_came.set()
         if not task.cancelled() and (error := task.exception()):
-            _log.error("run_dropped", run_id=run_id, error=type(error).__name__)
+            _log.error("run_dropped", run_id=run_id, exc_info=error)
 
 
 async def request_cancel(store: RunStore, run_id: str) -> Run | None:

@@ -185,7 +185,7 @@ def _mapped(path: str) -> Generator[None]:
         yield
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else type(error).__name__
-        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
             code, hint = (
                 "LANDING_FULL",
                 "Make room under LANDING_PATH, then start the run again; nothing was committed.",

@@ -13,7 +13,7 @@ import pytest
 
 from service import __version__
 from tests.conftest import TOKEN
-from tests.e2e.commands import Commands, finished
+from tests.e2e.commands import COMMAND, Commands, finished
 from tests.simulators.dxr import DxrSimulator, GeneratedFiles, faults
 
 API_TOKEN = "ops-" + "o" * 32
@@ -103,6 +103,31 @@ async def test_the_seeds_flags_come_before_the_environment(commands: Commands, d
     assert (done.code, done.json["counts"]["rows"], done.json["record_cap"]) == (0, 7, 7)
     assert "--bearer-token is visible" in done.err
     assert dxr.requests[0].headers["User-Agent"] == "me/1"
+
+
+async def test_a_landing_that_takes_no_more_fails_the_run(commands: Commands, dxr: DxrSimulator) -> None:
+    """The process may write files of 1 MiB at most: the first part breaks in the middle of the stream."""
+    dxr.source = GeneratedFiles(rows=10_000, seed=3)
+    process = await asyncio.create_subprocess_exec(
+        *("bash", "-c", 'ulimit -f 1024; exec "$@"', "-", COMMAND, "snapshot", "-o", "json"),
+        cwd=commands.folder,
+        env={"PATH": "/usr/bin:/bin", "HOME": str(commands.folder), **commands.variables},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    done = await finished(process)
+    assert (done.code, done.json["state"]) == (1, "failed")
+    assert done.json["error"]["code"] == "LANDING_FULL"
+    assert "Make room" in done.json["error"]["hint"]
+    assert commit_files(commands) == []
+    assert list((commands.folder / "landing").rglob("*.tmp")) == []
+
+
+async def test_a_landing_that_may_not_be_written_fails_the_run(commands: Commands) -> None:
+    """Not even root may make files in /sys."""
+    done = await commands.run("snapshot", "-o", "json", LANDING_PATH="/sys/landing")
+    assert (done.code, done.json["error"]["code"]) == (4, "LANDING_FORBIDDEN")
+    assert "LANDING_PATH" in done.json["error"]["hint"]
 
 
 async def test_interrupted_runs_end_cleanly(commands: Commands, dxr: DxrSimulator) -> None:

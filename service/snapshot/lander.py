@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from service.dxr.inflate import decoder_for
+from service.landing.chunks import ChunkWriter, SealedChunk
 from service.landing.documents import Chunk
-from service.snapshot.chunks import ChunkWriter, SealedChunk
 from service.snapshot.lines import LineSplitter
 from service.snapshot.rows import RowSorter, Sorted
 

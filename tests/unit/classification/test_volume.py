@@ -1,0 +1,93 @@
+"""The scan of a volume: every regular file once, nothing through a link, nothing lost that cannot be read."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from service.classification.volume import Unreadable, VolumeFile, VolumeScan, clean_prefix, is_below
+from service.errors import RefusedError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    volume = tmp_path / "volume"
+    for name, content in {"a.txt": "one", "deep/er/b.txt": "four!", "deep/c": "", "deeper/d": "x"}.items():
+        path = volume / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+    return volume
+
+
+def paths(scan: VolumeScan) -> list[str]:
+    return sorted(found.relative_path for found in scan)
+
+
+def test_regular_files_with_size_and_time(root: Path) -> None:
+    os.utime(root / "a.txt", ns=(0, 1_700_000_000_123_456_789))
+    found = {file.relative_path: file for file in VolumeScan(root)}
+    assert found["a.txt"] == VolumeFile("a.txt", 3, 1_700_000_000_123)
+    assert sorted(found) == ["a.txt", "deep/c", "deep/er/b.txt", "deeper/d"]
+
+
+def test_a_prefix_covers_folders_and_not_names_that_begin_alike(root: Path) -> None:
+    assert paths(VolumeScan(root, "deep")) == ["deep/c", "deep/er/b.txt"]
+    assert paths(VolumeScan(root, "/deep/er/")) == ["deep/er/b.txt"]
+    assert is_below("deep/c", "deep")
+    assert not is_below("deeper/d", "deep")
+    assert is_below("anything", "")
+
+
+def test_links_fifos_and_devices_are_counted_and_never_followed(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "secret").write_text("x")
+    (root / "out").symlink_to(tmp_path / "outside")
+    (root / "out.txt").symlink_to(tmp_path / "outside" / "secret")
+    (root / "loop").symlink_to(root)
+    os.mkfifo(root / "pipe")
+    scan = VolumeScan(root)
+    assert paths(scan) == ["a.txt", "deep/c", "deep/er/b.txt", "deeper/d"]
+    assert scan.skipped == 4
+    with pytest.raises(RefusedError, match="is not there"):
+        paths(VolumeScan(root, "out"))
+
+
+def test_names_that_are_no_utf8_fit_into_json(root: Path) -> None:
+    (root / os.fsdecode(b"bad-\xff.txt")).write_text("x")
+    assert "bad-\\xff.txt" in paths(VolumeScan(root))
+
+
+def test_the_scan_is_lazy(root: Path) -> None:
+    first = next(iter(VolumeScan(root)))
+    assert isinstance(first, VolumeFile | Unreadable)
+
+
+@pytest.mark.parametrize("where", ["nowhere", "a.txt"])
+def test_a_root_that_is_no_folder_fails_the_run(root: Path, where: str) -> None:
+    for scan in (VolumeScan(root / where), VolumeScan(root, where)):
+        with pytest.raises(RefusedError) as caught:
+            next(iter(scan))
+        assert caught.value.code == "VOLUME_UNAVAILABLE"
+
+
+@pytest.mark.parametrize("prefix", ["..", "a/../..", "../x", "a/\0"])
+def test_a_prefix_never_leads_out(prefix: str) -> None:
+    with pytest.raises(RefusedError, match="leads out"):
+        clean_prefix(prefix)
+
+
+def test_a_folder_that_vanishes_is_named(root: Path, tmp_path: Path) -> None:
+    scan = VolumeScan(root)
+    found = []
+    for file in scan:
+        if not found:
+            (root / "deep").rename(tmp_path / "gone")
+            (root / "deeper").rename(tmp_path / "gone-too")
+        found.append(file.relative_path)
+    assert found == ["a.txt"]
+    assert sorted(scan.unlisted) == ["deep", "deeper"]

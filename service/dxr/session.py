@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import email.utils
+import json
 import urllib.request
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import aiohttp
 from yarl import URL
 
+from service.dxr.inflate import decoder_for
 from service.errors import ConfigurationError, CredentialError, RefusedError, UpstreamError
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncGenerator, Generator, Mapping
+    from collections.abc import AsyncGenerator, AsyncIterator, Generator, Mapping
 
     from service.dxr.token import BearerToken
 
@@ -23,6 +25,9 @@ CONNECT_TIMEOUT_S: Final = 30.0
 _REDIRECTS_MAX: Final = 3
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _READ_BUFFER_BYTES: Final = 1 << 20
+_CALL_TIMEOUT_S: Final = 300.0
+_DOCUMENT_BYTES_MAX: Final = 64 << 20
+_JSON: Final = {"Accept": "application/json", "Accept-Encoding": "identity"}
 
 
 class DxrSession:
@@ -55,25 +60,88 @@ class DxrSession:
         self, path: str, params: Mapping[str, str], headers: Mapping[str, str]
     ) -> AsyncGenerator[aiohttp.ClientResponse]:
         """A GET below the base address, answered with 2xx or 404. Raises the errors of `service.errors`."""
-        response = await self._answer(self._base.joinpath(path.lstrip("/")).with_query(params), headers)
+        response = await self._answer("GET", self._base.joinpath(path.lstrip("/")).with_query(params), headers, None)
         try:
             yield response
         finally:
             response.close()  # never back to the pool: what was not read must not be taken for the next answer
 
-    async def _answer(self, url: URL, headers: Mapping[str, str]) -> aiohttp.ClientResponse:
+    async def call(
+        self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
+    ) -> Any:
+        """The JSON document of a short call; None for 404. Raises the errors of `service.errors`."""
+        return await self._document(method, path, {"Content-Type": "application/json", **(headers or {})}, body)
+
+    async def upload(self, path: str, body: AsyncIterator[bytes], headers: Mapping[str, str]) -> Any:
+        """The JSON document that answers a streamed POST; None for 404. The body is sent once, never repeated."""
+        return await self._document("POST", path, headers, body)
+
+    async def _document(
+        self, method: str, path: str, headers: Mapping[str, str], body: bytes | AsyncIterator[bytes] | None
+    ) -> Any:
+        url = self._base.joinpath(path.lstrip("/"))
+        try:
+            async with asyncio.timeout(_CALL_TIMEOUT_S):
+                response = await self._answer(method, url, {**_JSON, **headers}, body)
+                try:
+                    content = await self._content(response)
+                finally:
+                    response.close()
+        except TimeoutError:
+            raise UpstreamError(
+                "DXR_TIMEOUT",
+                f"DXR did not answer a call within {_CALL_TIMEOUT_S:g} seconds.",
+                "Look at the load of the Data X-Ray instance.",
+            ) from None
+        if response.status == 404:
+            return None
+        try:
+            return json.loads(content)
+        except ValueError as error:
+            raise UpstreamError(
+                "DXR_UNAVAILABLE",
+                "DXR answered a call with something that is no JSON.",
+                "Check DXR_BASE_URL, DXR_API_PREFIX and what stands between this service and DXR.",
+            ) from error
+
+    async def _content(self, response: aiohttp.ClientResponse) -> bytes:
+        decoder = decoder_for(response.headers.get("Content-Encoding", ""))
+        pieces: list[bytes] = []
+        size = 0
+        with mapped_errors():
+            while piece := await response.content.readany():
+                for decoded in decoder.feed(piece):
+                    pieces.append(decoded)
+                    size += len(decoded)
+                if size > _DOCUMENT_BYTES_MAX:
+                    raise UpstreamError(
+                        "DXR_UNAVAILABLE", "DXR answered a call with far too much.", "Lower DXR_MAX_FILES_PER_JOB."
+                    )
+        return b"".join(pieces)
+
+    async def _answer(
+        self, method: str, url: URL, headers: Mapping[str, str], body: bytes | AsyncIterator[bytes] | None
+    ) -> aiohttp.ClientResponse:
         reread, redirects = False, 0
         while True:
             authorized = {**headers, "Authorization": f"Bearer {self._token.read()}"}
             with mapped_errors():
-                response = await self._http.get(url, headers=authorized, allow_redirects=False)
+                response = await self._http.request(method, url, headers=authorized, data=body, allow_redirects=False)
             try:
                 if response.status in {401, 403} and not reread:
                     reread = True
                     if await asyncio.to_thread(self._token.reread):
                         response.close()
-                        continue
+                        if body is None or isinstance(body, bytes):
+                            continue
+                        raise UpstreamError(
+                            "DXR_TOKEN_ROTATED",
+                            "DXR's token was renewed while files were sent.",
+                            "They are sent again.",
+                        )
                 if response.status in _REDIRECTS:
+                    if method != "GET":
+                        raise _redirected_away("it redirects what was sent to it")
                     redirects += 1
                     url = self._redirected(url, response, redirects)
                     response.close()
@@ -113,6 +181,10 @@ class DxrSession:
                     "DXR_FORBIDDEN",
                     f"DXR refuses the token of {self._token.setting} (403): it has expired or lacks the permission.",
                     "Give the token's user the right to read files in Data X-Ray, or issue a new token.",
+                )
+            case 413:
+                raise RefusedError(
+                    "DXR_TOO_LARGE", "DXR refuses a request of this size (413).", "Lower DXR_MAX_BYTES_PER_JOB."
                 )
             case 429:
                 raise UpstreamError(

@@ -1,0 +1,69 @@
+"""The multipart body: of the announced length, under names that can inject nothing."""
+
+from __future__ import annotations
+
+import email
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+
+from service.dxr.uploads import MultipartBody, Upload, UploadChangedError, upload_name
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+
+def reading(*pieces: bytes) -> Callable[[], AsyncIterator[bytes]]:
+    async def read() -> AsyncIterator[bytes]:
+        for piece in pieces:
+            yield piece
+
+    return read
+
+
+async def body_of(*uploads: Upload) -> tuple[dict[str, str], bytes]:
+    body = MultipartBody(uploads)
+    return body.headers, b"".join([piece async for piece in body.pieces()])
+
+
+async def test_a_stock_parser_reads_what_went_in() -> None:
+    uploads = [
+        Upload("a.txt", 5, "text/plain", reading(b"ab", b"\r\n", b"c")),
+        Upload("b", 0, "application/octet-stream", reading()),
+        Upload("c.bin", 4, "application/octet-stream", reading(b"\x00\xff--")),
+    ]
+    headers, raw = await body_of(*uploads)
+    assert headers["Content-Length"] == str(len(raw))
+    message = email.message_from_bytes(b"Content-Type: " + headers["Content-Type"].encode() + b"\r\n\r\n" + raw)
+    parts = message.get_payload()
+    assert isinstance(parts, list)
+    found = [(part.get_filename(), part.get_param("name", header="content-disposition")) for part in parts]
+    assert found == [("a.txt", "files"), ("b", "files"), ("c.bin", "files")]
+    assert [part.get_content_type() for part in parts] == ["text/plain"] + ["application/octet-stream"] * 2
+    assert raw.count(b"ab\r\nc\r\n--") == 1
+
+
+@pytest.mark.parametrize("pieces", [(b"short",), (b"much", b" too long")])
+async def test_a_file_of_another_length_breaks_the_request_off(pieces: tuple[bytes, ...]) -> None:
+    with pytest.raises(UploadChangedError) as caught:
+        await body_of(Upload("x", 8, "text/plain", reading(*pieces)))
+    assert caught.value.name == "x"
+
+
+@pytest.mark.parametrize(
+    ("file_name", "suffix"),
+    [
+        ("report.pdf", ".pdf"),
+        ("archive.tar.gz", ".gz"),
+        ("README", ""),
+        ('x.p"df\r\nX-Evil: 1', ""),
+        ("x.thisistoolong", ""),
+        ("x.", ""),
+        (".gitignore", ".gitignore"),
+    ],
+)
+def test_names_are_ours(file_name: str, suffix: str) -> None:
+    name = upload_name(file_name)
+    assert re.fullmatch(r"[0-9a-f-]{36}" + re.escape(suffix), name)
+    assert upload_name(file_name) != name

@@ -82,6 +82,7 @@ SIZE_MAX: Final = 512 * 2**20
 
 Size = Annotated[int, BeforeValidator(_size), Field(gt=0, le=SIZE_MAX)]
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
+UcName = Annotated[str, Field(pattern=r"^[^/\x00-\x1f]{1,255}$")]
 DatasetName = Annotated[str, Field(pattern=DATASET_PATTERN)]
 
 
@@ -184,6 +185,24 @@ class Settings(ClientSettings):
     ] = 0.5
     datasets: Annotated[dict[DatasetName, Dataset], Field(description="more snapshot datasets")] = {}
     classification_dataset: Annotated[DatasetName, Field(description="dataset of the classifications")] = "dxr_metadata"
+    volume_catalog: Annotated[UcName | None, Field(description="catalog of the volume to classify")] = None
+    volume_schema: Annotated[UcName | None, Field(description="schema of the volume to classify")] = None
+    volume_name: Annotated[UcName | None, Field(description="volume to classify")] = None
+    volume_prefix: Annotated[str, Field(description="only files below this folder of the volume")] = ""
+    volume_base_path: Annotated[Path, Field(description="where volumes are mounted")] = Path("/Volumes")
+    dxr_datasource_id: Annotated[
+        str | None,
+        Field(
+            pattern=r"^\s*[\w-]+(\s*,\s*[\w-]+)*\s*$",
+            description="classifier datasources, comma-separated: a lane each",
+        ),
+    ] = None
+    dxr_api_prefix: Annotated[str, Field(description="prefix of the classifier's API; empty for the root")] = "/api"
+    dxr_poll_interval_seconds: Annotated[float, Field(gt=0, description="time between two looks at a job")] = 10
+    dxr_job_timeout_seconds: Annotated[float, Field(gt=0, description="deadline of a job")] = 3600
+    dxr_settle_seconds: Annotated[float, Field(ge=0, description="how long the index may lag behind a job")] = 60
+    dxr_max_bytes_per_job: Annotated[Size, Field(description="bytes of files in one job")] = 30_000_000
+    dxr_max_files_per_job: Annotated[int, Field(ge=1, le=10_000, description="files in one job")] = 25
 
     landing_path: Annotated[Path, Field(description="root of the landing")]
     landing_chunk_bytes: Annotated[Size, Field(description="raw bytes of a chunk")] = 64 * 2**20
@@ -227,6 +246,23 @@ class Settings(ClientSettings):
         """Whether a snapshot can be asked for."""
         return self.dxr_bearer_token is not None or self.dxr_bearer_token_file is not None
 
+    @property
+    def datasource_ids(self) -> list[str]:
+        """The lanes of a classification, each once."""
+        return list(dict.fromkeys(part.strip() for part in (self.dxr_datasource_id or "").split(",") if part.strip()))
+
+    @property
+    def missing_for_classification(self) -> list[str]:
+        """The variables without which no classification can be asked for."""
+        needed = {
+            "DXR_BEARER_TOKEN or DXR_BEARER_TOKEN_FILE": self.has_dxr_token,
+            "VOLUME_CATALOG": self.volume_catalog,
+            "VOLUME_SCHEMA": self.volume_schema,
+            "VOLUME_NAME": self.volume_name,
+            "DXR_DATASOURCE_ID": self.datasource_ids,
+        }
+        return [name for name, value in needed.items() if not value]
+
     def query_of(self, dataset: str) -> str | None:
         """The dataset's own query; None for the whole tenant."""
         own = self.datasets.get(dataset)
@@ -249,6 +285,8 @@ def load(kind: type[_Loadable], flags: Mapping[str, Any] | None = None, config: 
     wanted = {name: value for name, value in (flags or {}).items() if value is not None}
     if "dxr_bearer_token" in wanted:
         wanted["dxr_bearer_token_file"] = None  # the flag comes before the environment's file
+    if os.environ.get("DXR_API_PREFIX") == "":  # here, and only here, empty has a meaning
+        wanted.setdefault("dxr_api_prefix", "")
     source = type(kind.__name__, (kind,), {"model_config": SettingsConfigDict(yaml_file=config or YAML_FILE)})
     try:
         return cast("_Loadable", source(**wanted))

@@ -232,7 +232,7 @@ def reconciled(taken: list[Taken]) -> bool:
         note = "[green]balances[/]" if balanced else "[red]DOES NOT BALANCE[/]"
         grid.add_row(str(number), *(f"{figure:,}" for figure in figures), note)
     say.rule("[bold]reconciliation")
-    say.print("served = rows + rejected + blank, and rows + rejected = in table + in quarantine:")
+    say.print("served = rows + rejected + blank; rows + rejected = in table + in quarantine")
     say.print(grid)
     for number, one in enumerate(taken, 1):
         held = in_table.get(one.run["id"], 0)

@@ -45,24 +45,9 @@ class Commit(msgspec.Struct, frozen=True, kw_only=True):
     rejected_rows: int = 0
     raw_bytes: int = 0
     rejects: list[Chunk] = []
-    # Beyond format 1 readers ignore these two; they let a lost store be refilled from the landing.
-    served_lines: int | None = None
-    blank_lines: int | None = None
+    # Beyond format 1, where readers ignore it: what the run's record says, should the store be lost.
+    counts: dict[str, Any] = {}
     producer: str = PRODUCER
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """A snapshot run's `counts`, as far as the service knows them."""
-        blank_lines = self.blank_lines or 0
-        return {
-            "served_lines": self.rows + self.rejected_rows + blank_lines,
-            "rows": self.rows,
-            "rejected_rows": self.rejected_rows,
-            "blank_lines": blank_lines,
-            "raw_bytes": self.raw_bytes,
-            "stored_bytes": sum(chunk.stored_bytes for chunk in self.chunks),
-            "chunks": len(self.chunks),
-        }
 
 
 class Receipt(msgspec.Struct, frozen=True, kw_only=True):

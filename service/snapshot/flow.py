@@ -145,8 +145,7 @@ class SnapshotFlow:
             raw_bytes=sum(chunk.raw_bytes for chunk in contents.chunks),
             chunks=contents.chunks,
             rejects=contents.rejects,
-            served_lines=progress.served_lines,
-            blank_lines=progress.blank_lines,
+            counts=progress.counts(),
         )
         path = layout.CommitName(attempt.sequence, plan.run_id, plan.dataset).path
         # A cancel that comes now must not leave the outcome open: the put is finished either way.

@@ -25,3 +25,9 @@ class Progress:
     def as_dict(self) -> dict[str, int]:
         """For the run's `progress`."""
         return asdict(self)
+
+    def counts(self) -> dict[str, int]:
+        """For the run's `counts` (contract, section 6)."""
+        names = ("served_lines", "rows", "rejected_rows", "blank_lines", "raw_bytes", "stored_bytes", "chunks")
+        told = asdict(self)
+        return {name: told[name] for name in names}

@@ -194,7 +194,7 @@ class Settings(ClientSettings):
         str | None,
         Field(
             pattern=r"^\s*[\w-]+(\s*,\s*[\w-]+)*\s*$",
-            description="classifier datasources, comma-separated: a lane each",
+            description="classifier datasources, comma-separated",
         ),
     ] = None
     dxr_api_prefix: Annotated[str, Field(description="prefix of the classifier's API; empty for the root")] = "/api"

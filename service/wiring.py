@@ -11,7 +11,12 @@ from typing import TYPE_CHECKING
 import stamina.instrumentation
 import structlog
 
+from service.classification.flow import ClassificationFlow
+from service.classification.lane import LaneTimes
+from service.classification.packing import Budget
+from service.classification.records import Volume
 from service.clock import Clock, SystemClock
+from service.dxr.classifier import Classifier
 from service.dxr.files import FilesStream
 from service.dxr.session import DxrSession
 from service.dxr.token import BearerToken
@@ -86,9 +91,36 @@ async def opened(settings: Settings, clock: Clock | None = None) -> AsyncGenerat
                 workers=workers,
                 clock=clock,
             )
-            execution = Execution(store, landing, snapshots, metrics, clock)
+            classifications = _classifications(settings, session, landing, snapshots)
+            execution = Execution(store, landing, snapshots, classifications, metrics, clock)
             supervisor = Supervisor(store, landing, execution, settings.receipt_poll_seconds)
             yield Service(settings, clock, store, landing, execution, supervisor, metrics)
+
+
+def _classifications(
+    settings: Settings, session: DxrSession, landing: Landing, snapshots: SnapshotFlow
+) -> ClassificationFlow | None:
+    """The classification flow, when its volume is configured."""
+    catalog, schema, name = settings.volume_catalog, settings.volume_schema, settings.volume_name
+    if catalog is None or schema is None or name is None:
+        return None
+    return ClassificationFlow(
+        session=session,
+        classifier=Classifier(session, settings.dxr_api_prefix),
+        api_prefix=settings.dxr_api_prefix,
+        datasource_ids=tuple(settings.datasource_ids),
+        volume=Volume(catalog, schema, name),
+        root=settings.volume_base_path / catalog / schema / name,
+        budget=Budget(settings.dxr_max_bytes_per_job, settings.dxr_max_files_per_job),
+        times=LaneTimes(
+            settings.dxr_poll_interval_seconds, settings.dxr_job_timeout_seconds, settings.dxr_settle_seconds
+        ),
+        landing=landing,
+        chunk_bytes_max=settings.landing_chunk_bytes,
+        retrying=snapshots.retrying,
+        workers=snapshots.workers,
+        clock=snapshots.clock,
+    )
 
 
 @contextlib.asynccontextmanager

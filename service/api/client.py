@@ -30,9 +30,9 @@ class ServiceClient:
     ) -> None:
         await self._http.close()
 
-    async def start_snapshot(self, body: dict[str, Any]) -> dict[str, Any]:
+    async def start(self, route: str, body: dict[str, Any]) -> dict[str, Any]:
         """Trigger. Raises `AlreadyActiveError` with the active run's id."""
-        return await self._call("POST", "/v1/snapshots", body)
+        return await self._call("POST", route, body)
 
     async def run(self, run_id: str) -> dict[str, Any]:
         """One run."""

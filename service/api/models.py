@@ -19,6 +19,16 @@ class SnapshotBody(BaseModel):
     accept_shrunken: bool = Field(default=False, description="publish even if there are far fewer rows than before")
 
 
+class ClassificationBody(BaseModel):
+    """Asks for a classification of the configured volume."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    dataset: str | None = Field(None, description="CLASSIFICATION_DATASET, or left out", examples=["dxr_metadata"])
+    prefix: str | None = Field(None, description="only files below this folder", examples=["contracts/2026"])
+    full: bool = Field(default=False, description="classify unchanged files too")
+
+
 class RunError(BaseModel):
     """Why a run failed, and what to do."""
 

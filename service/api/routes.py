@@ -8,13 +8,13 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Path, Query, Request, Response
 
 from service.api.access import PROBLEMS, PageCaller, Reader, ServiceDep, Triggerer
-from service.api.models import ProblemBody, RunBody, SnapshotBody
+from service.api.models import ClassificationBody, ProblemBody, RunBody, SnapshotBody
 from service.errors import RefusedError, StoreError
 from service.landing.layout import DATASET_PATTERN, RUN_ID_PATTERN
 from service.runs.model import State
 from service.runs.receipts import overdue
 from service.runs.store import RunFilter
-from service.runs.triggers import SnapshotRequest, resolve_snapshot
+from service.runs.triggers import ClassificationRequest, SnapshotRequest, resolve_classification, resolve_snapshot
 
 v1 = APIRouter(prefix="/v1", responses=PROBLEMS)
 open_pages = APIRouter()
@@ -32,6 +32,19 @@ async def start_snapshot(
     asked = SnapshotRequest(**body.model_dump())
     today = service.clock.now().date()
     run = await service.store.create(resolve_snapshot(asked, service.settings, today, f"api:{caller.name}"))
+    service.supervisor.wake()
+    response.headers["Location"] = f"/v1/runs/{run.id}"
+    return run.as_dict()
+
+
+@v1.post("/classifications", status_code=202, response_model=RunBody, responses=_CONFLICT)
+async def start_classification(
+    body: ClassificationBody, service: ServiceDep, caller: Triggerer, response: Response
+) -> dict[str, Any]:
+    """Start a classification run of the configured volume."""
+    asked = ClassificationRequest(**body.model_dump())
+    today = service.clock.now().date()
+    run = await service.store.create(resolve_classification(asked, service.settings, today, f"api:{caller.name}"))
     service.supervisor.wake()
     response.headers["Location"] = f"/v1/runs/{run.id}"
     return run.as_dict()

@@ -1,34 +1,37 @@
-"""A progress bar on stderr while a task runs, when stderr is a terminal."""
+"""A line of progress on stderr while a task runs, when stderr is a terminal."""
 
 from __future__ import annotations
 
 import asyncio
 import sys
-from typing import TYPE_CHECKING, Any, Final
-
-if TYPE_CHECKING:
-    from service.snapshot.progress import Progress
+from typing import Any, Final, Protocol
 
 _FRAME_S: Final = 0.2
 
 
-async def shown(task: asyncio.Task[Any], progress: Progress) -> None:
+class Told(Protocol):
+    """Progress that can say itself in a line."""
+
+    def headline(self) -> str:
+        """One line for people."""
+        ...
+
+
+async def shown(task: asyncio.Task[Any], progress: Told) -> None:
     """Wait for `task` and draw what `progress` says; raises what the task raised."""
     if sys.stderr.isatty():
         await _drawn(task, progress)
     await task
 
 
-async def _drawn(task: asyncio.Task[Any], progress: Progress) -> None:
+async def _drawn(task: asyncio.Task[Any], progress: Told) -> None:
     from rich.console import Console
     from rich.progress import Progress as Bar
-    from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn, TransferSpeedColumn
+    from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
 
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TransferSpeedColumn(), TimeElapsedColumn())
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
-        # DXR tells no total: the bar shows what has come, never a share.
-        line = bar.add_task("waiting for DXR", total=None)
+        line = bar.add_task("starting", total=None)
         while not task.done():
             await asyncio.wait([task], timeout=_FRAME_S)
-            told = f"{progress.rows:,} rows, {progress.rejected_rows:,} rejected, {progress.chunks} chunks"
-            bar.update(line, completed=progress.raw_bytes, description=told)
+            bar.update(line, description=progress.headline())

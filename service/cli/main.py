@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from service.api.client import ServiceClient
+    from service.cli.trigger import Asked
     from service.runs.store import RunStore
     from service.settings import StoreSettings
 
@@ -127,32 +128,48 @@ def snapshot(
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Take a snapshot and wait until it has landed, in this process or through a service."""
-    from service.cli import snapshot as command
+    from service.cli.trigger import asked_snapshot
     from service.runs.triggers import SnapshotRequest
-    from service.settings import ClientSettings, Settings
 
+    if bearer_token and not server:
+        typer.echo("warning: --bearer-token is visible in the process list; prefer DXR_BEARER_TOKEN_FILE", err=True)
+    flags = {
+        "dxr_base_url": base_url,
+        "dxr_bearer_token": bearer_token,
+        "dxr_verify_ssl": verify_ssl,
+        "dxr_http_timeout": http_timeout,
+        "dxr_user_agent": user_agent,
+        "landing_path": landing_path,
+        "state_dir": state_dir,
+    }
     asked = SnapshotRequest(dataset, ingestion_date, query, record_cap, accept_shrunken)
-    client = _load(ClientSettings, {"service_url": server})
-    if client.service_url:
-        _log_to_stderr("warning")
-        ended = asyncio.run(command.through(client, asked, wait_active_s=wait_active))
-    else:
-        if bearer_token:
-            typer.echo("warning: --bearer-token is visible in the process list; prefer DXR_BEARER_TOKEN_FILE", err=True)
-        flags = {
-            "dxr_base_url": base_url,
-            "dxr_bearer_token": bearer_token,
-            "dxr_verify_ssl": verify_ssl,
-            "dxr_http_timeout": http_timeout,
-            "dxr_user_agent": user_agent,
-            "landing_path": landing_path,
-            "state_dir": state_dir,
-        }
-        settings = _load(Settings, flags)
-        _log_to_stderr("warning" if sys.stderr.isatty() else settings.log_level)
-        ended = asyncio.run(command.here(settings, asked))
-    _show_run(ended.run, output)
-    raise typer.Exit(ended.exit_code)
+    _trigger(asked_snapshot(asked), server, wait_active, flags, output)
+
+
+@app.command()
+def classify(
+    dataset: Annotated[str | None, typer.Option(help="dataset (CLASSIFICATION_DATASET)")] = None,
+    prefix: Annotated[str | None, typer.Option(help="only files below this folder of the volume")] = None,
+    full: Annotated[bool, typer.Option(help="classify unchanged files too")] = False,
+    server: ServerOption = None,
+    wait_active: Annotated[float, typer.Option(help="with --server: seconds to wait for another active run")] = 3600,
+    base_url: Annotated[str | None, typer.Option(help="Data X-Ray tenant (DXR_BASE_URL)")] = None,
+    verify_ssl: Annotated[str | None, typer.Option(help="true or false (DXR_VERIFY_SSL)")] = None,
+    landing_path: Annotated[str | None, typer.Option(help="root of the landing (LANDING_PATH)")] = None,
+    state_dir: Annotated[str | None, typer.Option(help="folder of the run store (STATE_DIR)")] = None,
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """Classify the files of the configured volume and wait until the labels have landed."""
+    from service.cli.trigger import asked_classification
+    from service.runs.triggers import ClassificationRequest
+
+    flags = {
+        "dxr_base_url": base_url,
+        "dxr_verify_ssl": verify_ssl,
+        "landing_path": landing_path,
+        "state_dir": state_dir,
+    }
+    _trigger(asked_classification(ClassificationRequest(dataset, prefix, full)), server, wait_active, flags, output)
 
 
 @runs_app.command("list")
@@ -251,6 +268,22 @@ def show_schema() -> None:
     typer.echo(json.dumps(Settings.model_json_schema(), indent=2))
 
 
+def _trigger(asked: Asked, server: str | None, wait_active_s: float, flags: dict[str, Any], output: Output) -> None:
+    from service.cli import trigger
+    from service.settings import ClientSettings, Settings
+
+    client = _load(ClientSettings, {"service_url": server})
+    if client.service_url:
+        _log_to_stderr("warning")
+        ended = asyncio.run(trigger.through(client, asked, wait_active_s))
+    else:
+        settings = _load(Settings, flags)
+        _log_to_stderr("warning" if sys.stderr.isatty() else settings.log_level)
+        ended = asyncio.run(trigger.here(settings, asked))
+    _show_run(ended.run, output)
+    raise typer.Exit(ended.exit_code)
+
+
 def _load(kind: type[_Loadable], flags: dict[str, Any] | None = None) -> _Loadable:
     from service import settings
 
@@ -296,7 +329,9 @@ def _show_run(run: dict[str, Any], output: Output) -> None:
     typer.echo(f"run {run['id']}: {run['kind']} of {run['dataset']}, {run['ingestion_date']}: {run['state']}")
     for title in ("counts", "progress"):
         if run[title]:
-            typer.echo(f"  {title}: " + ", ".join(f"{name} {value:,}" for name, value in run[title].items()))
+            figures = (f"{name} {value:,}" for name, value in run[title].items() if isinstance(value, int))
+            reasons = (f"{code} {count:,}" for code, count in run[title].get("reasons", {}).items())
+            typer.echo(f"  {title}: " + ", ".join([*figures, *reasons]))
             break
     if run["commit"]:
         typer.echo(f"  commit: {run['commit']}")

@@ -23,12 +23,13 @@ class Upload:
     pieces: Callable[[], AsyncIterator[bytes]]
 
 
-class UploadChangedError(Exception):
-    """A file was not as long as announced (`name` is its upload name): the request is broken off."""
+class UploadBrokenError(Exception):
+    """A file could not be sent as announced: the request is broken off before its end, so no job comes of it."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, reason: str) -> None:
         super().__init__(name)
         self.name = name
+        self.reason = reason
 
 
 def upload_name(file_name: str) -> str:
@@ -45,6 +46,7 @@ class MultipartBody:
         self._uploads = uploads
         self._boundary = uuid.uuid4().hex
         self._heads = [self._head(upload) for upload in uploads]
+        self.broken: UploadBrokenError | None = None
 
     @property
     def headers(self) -> dict[str, str]:
@@ -53,19 +55,20 @@ class MultipartBody:
         return {"Content-Type": f"multipart/form-data; boundary={self._boundary}", "Content-Length": str(length)}
 
     async def pieces(self) -> AsyncIterator[bytes]:
-        """The bytes, once. Raises `UploadChangedError` as soon as a file is not as long as announced."""
-        for head, upload in zip(self._heads, self._uploads, strict=True):
-            yield head
-            left = upload.size_bytes
-            async for piece in upload.pieces():
-                left -= len(piece)
-                if left < 0:
-                    raise UploadChangedError(upload.name)
-                yield piece
-            if left:
-                raise UploadChangedError(upload.name)
-            yield b"\r\n"
-        yield self._end
+        """The bytes, once. A file that is not as announced raises `UploadBrokenError`, which stays in `broken`.
+
+        (aiohttp hides what its body raised behind a connection error.)
+        """
+        try:
+            for head, upload in zip(self._heads, self._uploads, strict=True):
+                yield head
+                async for piece in _exactly(upload):
+                    yield piece
+                yield b"\r\n"
+            yield self._end
+        except UploadBrokenError as error:
+            self.broken = error
+            raise
 
     @property
     def _end(self) -> bytes:
@@ -77,3 +80,14 @@ class MultipartBody:
             f'Content-Disposition: form-data; name="files"; filename="{upload.name}"\r\n'
             f"Content-Type: {upload.content_type}\r\n\r\n"
         ).encode()
+
+
+async def _exactly(upload: Upload) -> AsyncIterator[bytes]:
+    left = upload.size_bytes
+    async for piece in upload.pieces():
+        left -= len(piece)
+        if left < 0:
+            break
+        yield piece
+    if left:
+        raise UploadBrokenError(upload.name, "it changed while it was read")

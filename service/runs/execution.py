@@ -9,21 +9,29 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from service.errors import DxrIngestError, ErrorReport, LandingError
+from service.classification.flow import ClassificationPlan
+from service.classification.progress import Progress as ClassificationProgress
+from service.errors import ConfigurationError, DxrIngestError, ErrorReport, LandingError
+from service.landing.attempts import Attempt
 from service.landing.history import commit_of_run
-from service.runs.model import Run, State
-from service.snapshot.flow import Attempt, SnapshotFlow
+from service.runs.memory import FileMemory
+from service.runs.model import Kind, Run, State
 from service.snapshot.plan import SnapshotPlan
+from service.snapshot.progress import Progress as SnapshotProgress
 
 if TYPE_CHECKING:
+    from service.classification.flow import ClassificationFlow
     from service.clock import Clock
+    from service.landing.documents import Commit
     from service.landing.port import Landing
     from service.observability.metrics import Metrics
     from service.runs.store import RunStore
-    from service.snapshot.progress import Progress
+    from service.snapshot.flow import SnapshotFlow
 
 _log = structlog.get_logger(__name__)
 _TELL_EVERY_S: Final = 1.0
+
+Progress = SnapshotProgress | ClassificationProgress
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +54,7 @@ class Execution:
     store: RunStore
     landing: Landing
     snapshots: SnapshotFlow
+    classifications: ClassificationFlow | None
     metrics: Metrics
     clock: Clock
 
@@ -77,7 +86,7 @@ class Execution:
     async def _to_its_end(self, run: Run, progress: Progress) -> Run | None:
         async with _telling(self.store, run.id, progress):
             try:
-                path, commit = await self.snapshots.run(_plan(run), _Attempts(self.store, run.id), progress)
+                path, commit = await self._flow(run, progress)
             except asyncio.CancelledError:
                 return await self._stopped(run)
             except DxrIngestError as error:
@@ -85,7 +94,16 @@ class Execution:
             except Exception as error:  # noqa: BLE001 - the run must end; the log names the place, never the text
                 _log.error("run_crashed", exc_info=error)
                 return await self._failed(run, ErrorReport.unexpected(error))
-        return await self.store.land(run.id, State.LANDED, path, commit.counts)
+        return await self.store.land(run.id, _state_of(commit), path, commit.counts)
+
+    async def _flow(self, run: Run, progress: Progress) -> tuple[str, Commit]:
+        attempts = _Attempts(self.store, run.id)
+        if isinstance(progress, SnapshotProgress):
+            return await self.snapshots.run(_snapshot_plan(run), attempts, progress)
+        if self.classifications is None:
+            raise ConfigurationError("The volume to classify is not configured any more.", "Set VOLUME_* again.")
+        memory = FileMemory(self.store, run.id, self.classifications.volume.path_of(""))
+        return await self.classifications.run(_classification_plan(run), attempts, memory, progress)
 
     async def _stopped(self, run: Run) -> Run | None:
         if published := await self._if_published(run):
@@ -105,7 +123,7 @@ class Execution:
         if found is None:
             return None
         path, commit = found
-        return await self.store.land(run.id, State.LANDED, path, commit.counts)
+        return await self.store.land(run.id, _state_of(commit), path, commit.counts)
 
 
 @contextlib.asynccontextmanager
@@ -128,8 +146,23 @@ async def _telling(store: RunStore, run_id: str, progress: Progress):  # noqa: A
             await store.save_progress(run_id, progress.as_dict())
 
 
-def _plan(run: Run) -> SnapshotPlan:
+def new_progress(run: Run) -> Progress:
+    """Empty progress of the run's kind."""
+    return SnapshotProgress() if run.request.kind is Kind.SNAPSHOT else ClassificationProgress()
+
+
+def _state_of(commit: Commit) -> State:
+    """A classification that could not label every file has landed in part."""
+    return State.PARTIAL if commit.counts.get("reasons") else State.LANDED
+
+
+def _snapshot_plan(run: Run) -> SnapshotPlan:
     asked = run.request
     return SnapshotPlan(
         run.id, asked.dataset, asked.ingestion_date, asked.query, asked.record_cap, asked.accept_shrunken
     )
+
+
+def _classification_plan(run: Run) -> ClassificationPlan:
+    asked = run.request
+    return ClassificationPlan(run.id, asked.dataset, asked.ingestion_date, asked.prefix, asked.full_scan)

@@ -58,6 +58,8 @@ class Request:
     record_cap: int | None
     accept_shrunken: bool
     trigger: str
+    prefix: str = ""
+    full_scan: bool = False
 
 
 @dataclass(frozen=True, slots=True)

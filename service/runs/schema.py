@@ -21,6 +21,8 @@ runs = sa.Table(
     sa.Column("record_cap", sa.BigInteger),
     sa.Column("accept_shrunken", sa.Boolean, nullable=False),
     sa.Column("trigger", sa.String(128), nullable=False),
+    sa.Column("prefix", sa.Text, nullable=False, server_default=""),
+    sa.Column("full_scan", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("state", sa.String(16), nullable=False),
     sa.Column("attempt", sa.Integer, nullable=False),
     sa.Column("sequence", sa.BigInteger, nullable=False),
@@ -44,4 +46,29 @@ runs = sa.Table(
         sqlite_where=sa.text(_ACTIVE),
         postgresql_where=sa.text(_ACTIVE),
     ),
+)
+
+batches = sa.Table(
+    "classification_batches",
+    metadata,
+    sa.Column("run_id", sa.String(36), primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("datasource_id", sa.String(64), nullable=False),
+    sa.Column("files", sa.Integer, nullable=False),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("job_id", sa.Text),
+    sa.Column("scan_id", sa.BigInteger),
+)
+
+files = sa.Table(
+    "classified_files",
+    metadata,
+    sa.Column("volume", sa.Text, primary_key=True),
+    sa.Column("path", sa.Text, primary_key=True),
+    sa.Column("size_bytes", sa.BigInteger, nullable=False),
+    sa.Column("modified_ms", sa.BigInteger, nullable=False),
+    # What a run did to the file counts once that run has landed: no second book-keeping to get wrong.
+    sa.Column("seen_run", sa.String(36), nullable=False),
+    sa.Column("labelled_run", sa.String(36)),
+    sa.Column("deleted_run", sa.String(36)),
 )

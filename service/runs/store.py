@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import sqlalchemy as sa
 import sqlalchemy.event
 import uuid_utils
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import create_async_engine
 
@@ -70,7 +71,7 @@ class RunStore:
             config.attributes["connection"] = connection
             alembic.command.upgrade(config, "head")
 
-        async with self._begin() as connection:
+        async with self.begin() as connection:
             await connection.run_sync(upgrade)
 
     async def close(self) -> None:
@@ -79,7 +80,7 @@ class RunStore:
 
     async def ping(self) -> None:
         """Raises `StoreError` when the database does not answer."""
-        async with self._begin() as connection:
+        async with self.begin() as connection:
             await connection.execute(sa.select(sa.literal(1)))
 
     async def create(self, request: Request) -> Run:
@@ -139,7 +140,7 @@ class RunStore:
 
     async def count_by_state(self) -> dict[str, int]:
         """How many runs there are in each state."""
-        async with self._begin() as connection:
+        async with self.begin() as connection:
             rows = await connection.execute(sa.select(runs.c.state, sa.func.count()).group_by(runs.c.state))
             return {state: count for state, count in rows}  # noqa: C416 - a row is no pair to the type checker
 
@@ -151,7 +152,7 @@ class RunStore:
     async def begin_attempt(self, run_id: str, newest_sequence: int) -> Begun:
         """Count an attempt and give it its sequence: microseconds of now, above all that the dataset has had."""
         started_at = self._clock.now()
-        async with self._begin() as connection:
+        async with self.begin() as connection:
             dataset = sa.select(runs.c.dataset).where(runs.c.id == run_id).scalar_subquery()
             newest = await connection.scalar(sa.select(sa.func.max(runs.c.sequence)).where(runs.c.dataset == dataset))
             sequence = max(microseconds(started_at), newest_sequence + 1, (newest or 0) + 1)
@@ -167,7 +168,7 @@ class RunStore:
 
     async def save_progress(self, run_id: str, progress: dict[str, Any]) -> None:
         """Keep what a running run tells."""
-        async with self._begin() as connection:
+        async with self.begin() as connection:
             await connection.execute(
                 runs.update().where(runs.c.id == run_id, runs.c.state == State.RUNNING).values(progress=progress)
             )
@@ -201,13 +202,13 @@ class RunStore:
 
     async def asked_to_stop(self) -> set[str]:
         """Ids of running runs that somebody, perhaps in another process, asked to stop."""
-        async with self._begin() as connection:
+        async with self.begin() as connection:
             asked = (runs.c.state == State.RUNNING) & runs.c.cancel_requested
             return set((await connection.scalars(sa.select(runs.c.id).where(asked))).all())
 
     async def cancel_requested(self, run_id: str) -> bool:
         """Whether somebody asked the run to stop."""
-        async with self._begin() as connection:
+        async with self.begin() as connection:
             return bool(await connection.scalar(sa.select(runs.c.cancel_requested).where(runs.c.id == run_id)))
 
     async def note_receipt(
@@ -221,6 +222,10 @@ class RunStore:
             .values(state=state, receipt=receipt, counts=counts, error=asdict(error) if error else None)
         )
 
+    def upsert(self, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
+        """An insert of this database's dialect, which can say what happens on a conflict."""
+        return postgresql.insert(table) if self._engine.dialect.name == "postgresql" else sqlite.insert(table)
+
     async def _end(self, run_id: str, state: State, **values: Any) -> Run | None:
         return await self._move(run_id, state, ended_at=self._clock.now_text(), **values)
 
@@ -233,20 +238,21 @@ class RunStore:
         return found[0] if found else None
 
     async def _all(self, query: sa.Select[Any]) -> list[Run]:
-        async with self._begin() as connection:
+        async with self.begin() as connection:
             return [_run(row) for row in (await connection.execute(query)).mappings()]
 
     async def _change(self, statement: sa.Insert) -> Run:
-        async with self._begin() as connection:
+        async with self.begin() as connection:
             return _run((await connection.execute(statement.returning(runs))).mappings().one())
 
     async def _maybe(self, statement: sa.Update) -> Run | None:
-        async with self._begin() as connection:
+        async with self.begin() as connection:
             row = (await connection.execute(statement.returning(runs))).mappings().one_or_none()
             return None if row is None else _run(row)
 
     @contextlib.asynccontextmanager
-    async def _begin(self) -> AsyncGenerator[AsyncConnection]:
+    async def begin(self) -> AsyncGenerator[AsyncConnection]:
+        """A transaction. Raises `StoreError` when the database does not answer."""
         try:
             async with self._engine.begin() as connection:
                 yield connection
@@ -273,6 +279,8 @@ def _run(row: sa.RowMapping) -> Run:
         record_cap=row["record_cap"],
         accept_shrunken=row["accept_shrunken"],
         trigger=row["trigger"],
+        prefix=row["prefix"],
+        full_scan=row["full_scan"],
     )
     return Run(
         id=row["id"],

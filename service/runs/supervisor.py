@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from service.errors import DxrIngestError
+from service.runs.execution import new_progress
 from service.runs.receipts import note_receipts
-from service.snapshot.progress import Progress
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -108,7 +108,7 @@ class Supervisor:
                 self._start(claimed)
 
     def _start(self, run: Run) -> None:
-        task = asyncio.create_task(self._execution.carry_out(run, Progress()), name=f"run {run.id}")
+        task = asyncio.create_task(self._execution.carry_out(run, new_progress(run)), name=f"run {run.id}")
         self._tasks[run.id] = task
         task.add_done_callback(lambda done: self._done(run.id, done))
 

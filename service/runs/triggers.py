@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from service.classification.volume import clean_prefix
 from service.errors import ConfigurationError, RefusedError
 from service.landing.layout import DATASET_PATTERN, RESERVED_DATASETS
 from service.runs.model import Kind, Request
@@ -64,6 +65,38 @@ def resolve_snapshot(asked: SnapshotRequest, settings: Settings, today: dt.date,
         record_cap=record_cap,
         accept_shrunken=asked.accept_shrunken,
         trigger=trigger,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ClassificationRequest:
+    """What a caller may say about a classification."""
+
+    dataset: str | None = None
+    prefix: str | None = None
+    full: bool = False
+
+
+def resolve_classification(asked: ClassificationRequest, settings: Settings, today: dt.date, trigger: str) -> Request:
+    """The run that `asked` means. Raises `ConfigurationError` naming what is missing, or `RefusedError`."""
+    if missing := settings.missing_for_classification:
+        raise ConfigurationError(
+            f"A classification needs settings that are missing: {', '.join(missing)}.", "Set them, then restart."
+        )
+    if asked.dataset not in {None, settings.classification_dataset}:
+        raise _unprocessable(
+            "The dataset is not that of the classifications.", f"Leave it out or say {settings.classification_dataset}."
+        )
+    return Request(
+        kind=Kind.CLASSIFICATION,
+        dataset=settings.classification_dataset,
+        ingestion_date=today.isoformat(),
+        query=None,
+        record_cap=None,
+        accept_shrunken=False,
+        trigger=trigger,
+        prefix=clean_prefix(settings.volume_prefix if asked.prefix is None else asked.prefix),
+        full_scan=asked.full,
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -10,6 +9,7 @@ from service.errors import UpstreamError
 from service.landing import layout
 from service.landing.documents import FORMAT, Commit, encode
 from service.landing.history import commit_names, commit_of_run, newest_uncapped, standing_full_snapshot
+from service.landing.publish import put_whole
 from service.snapshot.lander import BLOCK_BYTES, Contents, Limits, RowLander
 from service.snapshot.plan import SnapshotPlan, SnapshotRules, refuse_capped_over_full, refuse_empty_or_shrunken
 from service.snapshot.watchdog import RowWatchdog
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from service.clock import Clock
     from service.dxr.files import Body
+    from service.landing.attempts import Attempt, Attempts
     from service.landing.port import Landing
     from service.retrying import Retrying
     from service.snapshot.progress import Progress
@@ -35,23 +36,6 @@ class Source(Protocol):
 
     def open(self, query: str | None) -> AbstractAsyncContextManager[Body]:
         """Begin the stream."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """One try of a run: its number from 1, its place in the order of truth, and when it began."""
-
-    number: int
-    sequence: int
-    started_at: str
-
-
-class Attempts(Protocol):
-    """Gives out attempts, durably, before the first request of each."""
-
-    async def begin(self, newest_sequence: int) -> Attempt:
-        """The next attempt; its sequence is above `newest_sequence`."""
         ...
 
 
@@ -148,11 +132,5 @@ class SnapshotFlow:
             counts=progress.counts(),
         )
         path = layout.CommitName(attempt.sequence, plan.run_id, plan.dataset).path
-        # A cancel that comes now must not leave the outcome open: the put is finished either way.
-        put = asyncio.ensure_future(self.landing.put_new(path, encode(commit)))
-        try:
-            await asyncio.shield(put)
-        except asyncio.CancelledError:
-            await asyncio.wait([put])
-            raise
+        await put_whole(self.landing, path, encode(commit))
         return path, commit

@@ -22,6 +22,11 @@ class Progress:
         """A new attempt starts from nothing."""
         self.__init__()
 
+    def headline(self) -> str:
+        """One line for people. DXR tells no total: what has come, never a share."""
+        figures = f"{self.rows:,} rows, {self.raw_bytes / 1e6:,.0f} MB, {self.chunks} chunks"
+        return f"{figures}, {self.rejected_rows:,} rejected" if self.rejected_rows else figures
+
     def as_dict(self) -> dict[str, int]:
         """For the run's `progress`."""
         return asdict(self)

@@ -187,7 +187,7 @@ async def test_a_drain_hands_the_run_back_and_the_next_process_lands_it(dxr: Dxr
 async def test_a_run_left_behind_is_recovered(opened: Service) -> None:
     """What a killed process leaves: one run without a commit, one whose commit is there."""
     published = await snapshot(opened)
-    async with opened.store._begin() as connection:
+    async with opened.store.begin() as connection:
         from service.runs.schema import runs
 
         await connection.execute(runs.update().values(state="running", commit_path=None, counts={}))

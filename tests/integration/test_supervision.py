@@ -118,13 +118,13 @@ async def test_a_commit_that_cannot_be_read_blocks_only_its_run(service: Service
 
 
 async def test_one_bad_look_does_not_end_all_looking(service: Service) -> None:
-    async with service.store._begin() as connection:
+    async with service.store.begin() as connection:
         from service.runs.schema import metadata
 
         await connection.run_sync(metadata.drop_all)
     async with service.supervisor.working():
         await asyncio.sleep(0)
-        async with service.store._begin() as connection:
+        async with service.store.begin() as connection:
             await connection.run_sync(metadata.create_all)
         run = await queued(service)
         service.supervisor.wake()

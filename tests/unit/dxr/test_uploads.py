@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from service.dxr.uploads import MultipartBody, Upload, UploadChangedError, upload_name
+from service.dxr.uploads import MultipartBody, Upload, UploadBrokenError, upload_name
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -46,7 +46,7 @@ async def test_a_stock_parser_reads_what_went_in() -> None:
 
 @pytest.mark.parametrize("pieces", [(b"short",), (b"much", b" too long")])
 async def test_a_file_of_another_length_breaks_the_request_off(pieces: tuple[bytes, ...]) -> None:
-    with pytest.raises(UploadChangedError) as caught:
+    with pytest.raises(UploadBrokenError) as caught:
         await body_of(Upload("x", 8, "text/plain", reading(*pieces)))
     assert caught.value.name == "x"
 

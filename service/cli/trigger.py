@@ -1,29 +1,37 @@
-"""`dxr-ingest snapshot`: a run from its trigger to its landing, in this process or through a service, with progress."""
+"""A run from its trigger to its landing, in this process or through a service, with progress."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import signal
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from service.api.client import ServiceClient
+from service.classification.progress import Progress as ClassificationProgress
 from service.cli.bar import shown
 from service.clock import SystemClock
 from service.errors import AlreadyActiveError, ConfigurationError, ErrorReport, exit_code
 from service.retrying import Retrying
 from service.runs.model import ACTIVE, State
-from service.runs.triggers import SnapshotRequest, resolve_snapshot
-from service.snapshot.progress import Progress
+from service.runs.triggers import (
+    ClassificationRequest,
+    SnapshotRequest,
+    resolve_classification,
+    resolve_snapshot,
+)
+from service.snapshot.progress import Progress as SnapshotProgress
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    import datetime as dt
+    from collections.abc import Callable, Generator
 
     from service.runs.model import Request
     from service.runs.store import RunStore
     from service.settings import ClientSettings, Settings
 
+Progress = SnapshotProgress | ClassificationProgress
 _POLL_S: Final = 1.0
 _POLL_ATTEMPTS: Final = 10
 _POLL_WAIT_S_MAX: Final = 10.0
@@ -43,13 +51,53 @@ class Ended:
     exit_code: int
 
 
-async def here(settings: Settings, asked: SnapshotRequest) -> Ended:
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the command line asks for: as a run of this process, or as a call of a service."""
+
+    resolve: Callable[[Settings, dt.date], Request]
+    route: str
+    body: dict[str, Any]
+    progress: Progress
+    # Whether an active run of the dataset lands what is asked for here.
+    same: Callable[[dict[str, Any]], bool]
+
+
+def asked_snapshot(asked: SnapshotRequest) -> Asked:
+    """A snapshot. What is not said of it is the dataset's own, which an active run has too."""
+
+    def same(active: dict[str, Any]) -> bool:
+        date = asked.ingestion_date or _today().isoformat()
+        query = asked.query in {None, active["query"]}
+        return query and (active["ingestion_date"], active["record_cap"]) == (date, asked.record_cap)
+
+    return Asked(
+        lambda settings, today: resolve_snapshot(asked, settings, today, "cli"),
+        "/v1/snapshots",
+        _said(asdict(asked)),
+        SnapshotProgress(),
+        same,
+    )
+
+
+def asked_classification(asked: ClassificationRequest) -> Asked:
+    """A classification. A run does not show its prefix: one is joined only if none is asked for here."""
+    return Asked(
+        lambda settings, today: resolve_classification(asked, settings, today, "cli"),
+        "/v1/classifications",
+        _said(asdict(asked)),
+        ClassificationProgress(),
+        lambda active: not asked.full and asked.prefix is None and active["ingestion_date"] == _today().isoformat(),
+    )
+
+
+async def here(settings: Settings, asked: Asked) -> Ended:
     """Carry out the run in this process; SIGINT and SIGTERM cancel it cleanly (130, 143)."""
     from service import wiring  # heavy: `--server` needs nothing of it
     from service.runs.supervisor import request_cancel
 
     clock = SystemClock()
-    request = resolve_snapshot(asked, settings, clock.now().date(), "cli")
+    request = asked.resolve(settings, clock.now().date())
     async with wiring.opened(settings, clock) as service:
         # The lock is ours, so whoever began these is gone; nobody else will end them.
         for left in await service.store.left_running():
@@ -59,10 +107,9 @@ async def here(settings: Settings, asked: SnapshotRequest) -> Ended:
         run = await service.store.claim(await _created_or_left(service.store, request))
         if run is None:
             raise AssertionError  # nobody else works on this store
-        progress = Progress()
-        task = asyncio.create_task(service.execution.carry_out(run, progress))
+        task = asyncio.create_task(service.execution.carry_out(run, asked.progress))
         with _signals_cancel(task) as received:
-            await shown(task, progress)
+            await shown(task, asked.progress)
         if received:  # handed back to a queue that nobody looks at
             await request_cancel(service.store, run.id)
         ended = (await service.store.get(run.id)).as_dict()
@@ -75,16 +122,12 @@ async def _created_or_left(store: RunStore, request: Request) -> str:
         return (await store.create(request)).id
     except AlreadyActiveError as error:
         left = (await store.get(error.run_id)).request
-        if (left.ingestion_date, left.query, left.record_cap) == (
-            request.ingestion_date,
-            request.query,
-            request.record_cap,
-        ):
+        if replace(left, trigger=request.trigger) == request:
             return error.run_id
         raise
 
 
-async def through(settings: ClientSettings, asked: SnapshotRequest, wait_active_s: float) -> Ended:
+async def through(settings: ClientSettings, asked: Asked, wait_active_s: float) -> Ended:
     """Trigger the run at a service and wait until it has landed or failed.
 
     An active run that lands the same is joined; another one is waited for, then the own is triggered. Raises
@@ -93,42 +136,30 @@ async def through(settings: ClientSettings, asked: SnapshotRequest, wait_active_
     if settings.service_url is None:
         raise ConfigurationError("No service is named.", "Give --server or set SERVICE_URL.")
     token = settings.service_token
-    body = {name: value for name, value in asdict(asked).items() if value not in {None, False}}
     async with ServiceClient(settings.service_url, token.get_secret_value() if token else None) as client:
         deadline_s = asyncio.get_running_loop().time() + wait_active_s
         while True:
             try:
-                run = await client.start_snapshot(body)
+                run = await client.start(asked.route, asked.body)
             except AlreadyActiveError as error:
                 run = await client.run(error.run_id)
-                if not _same(run, asked):
-                    await _until_ended(client, run["id"], Progress(), deadline_s, error)
+                if not asked.same(run):
+                    await _until_ended(client, run["id"], None, deadline_s, error)
                     continue
-            progress = Progress()
-            task = asyncio.create_task(_until_ended(client, run["id"], progress, None, None))
-            await shown(task, progress)
+            task = asyncio.create_task(_until_ended(client, run["id"], asked.progress, None, None))
+            await shown(task, asked.progress)
             run = task.result()
             return Ended(run, _code(run))
 
 
-def _same(active: dict[str, Any], asked: SnapshotRequest) -> bool:
-    """Whether an active run lands what was asked; what was not said is the dataset's own, which the run has too."""
-    date = asked.ingestion_date or SystemClock().now().date().isoformat()
-    return (
-        active["ingestion_date"] == date
-        and asked.query in {None, active["query"]}
-        and asked.record_cap == active["record_cap"]
-    )
-
-
 async def _until_ended(
-    client: ServiceClient, run_id: str, progress: Progress, deadline_s: float | None, late: Exception | None
+    client: ServiceClient, run_id: str, progress: Progress | None, deadline_s: float | None, late: Exception | None
 ) -> dict[str, Any]:
     loop = asyncio.get_running_loop()
     while True:
         run = await _asked(client, run_id)
         for name, value in run["progress"].items():
-            if hasattr(progress, name):
+            if progress is not None and hasattr(progress, name):
                 setattr(progress, name, value)
         if run["state"] not in ACTIVE:
             return run
@@ -142,6 +173,14 @@ async def _asked(client: ServiceClient, run_id: str) -> dict[str, Any]:
         with attempt:
             return await client.run(run_id)
     raise AssertionError  # the loop returns or raises
+
+
+def _today() -> dt.date:
+    return SystemClock().now().date()
+
+
+def _said(asked: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in asked.items() if value not in {None, False}}
 
 
 def _code(run: dict[str, Any]) -> int:

@@ -1,0 +1,44 @@
+"""What a running classification tells: written by the flow, read by whoever looks."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(slots=True)
+class Progress:
+    """Counts of the run, and what each lane is doing."""
+
+    scanned: int = 0
+    unchanged: int = 0
+    skipped: int = 0
+    submitted: int = 0
+    labelled: int = 0
+    deleted: int = 0
+    resubmitted_unconfirmed: int = 0
+    reasons: Counter[str] = field(default_factory=Counter[str])
+    lanes: dict[str, str] = field(default_factory=dict[str, str])
+
+    def headline(self) -> str:
+        """One line for people."""
+        told = f"{self.scanned:,} scanned, {self.unchanged:,} unchanged, {self.labelled:,} labelled"
+        without = sum(self.reasons.values())
+        return f"{told}, {without:,} without labels" if without else told
+
+    def as_dict(self) -> dict[str, Any]:
+        """For the run's `progress`."""
+        return {**self.counts(), "submitted": self.submitted, "lanes": dict(self.lanes)}
+
+    def counts(self) -> dict[str, Any]:
+        """For the run's `counts`: scanned = unchanged + labelled + all reasons (contract, section 6)."""
+        return {
+            "scanned": self.scanned,
+            "unchanged": self.unchanged,
+            "skipped": self.skipped,
+            "labelled": self.labelled,
+            "reasons": dict(self.reasons),
+            "deleted": self.deleted,
+            "resubmitted_unconfirmed": self.resubmitted_unconfirmed,
+        }

@@ -209,6 +209,34 @@ async def test_cancel_beside_a_service_works_through_the_store(commands: Command
         assert (await finished(waiting)).json["state"] == "cancelled"
 
 
+async def test_classify_lands_and_says_what_is_left(commands: Commands, dxr: DxrSimulator) -> None:
+    volume = commands.folder / "volumes" / "main" / "legal" / "contracts"
+    volume.mkdir(parents=True)
+    (volume / "a.txt").write_text("label: A\n")
+    (volume / "large.txt").write_text("label: B\n" * 1000)
+    dxr.classifier.datasources = ("11",)
+    more = {
+        "VOLUME_CATALOG": "main",
+        "VOLUME_SCHEMA": "legal",
+        "VOLUME_NAME": "contracts",
+        "VOLUME_BASE_PATH": str(commands.folder / "volumes"),
+        "DXR_DATASOURCE_ID": "11",
+        "DXR_POLL_INTERVAL_SECONDS": "0.01",
+        "DXR_MAX_BYTES_PER_JOB": "5kB",
+    }
+    refused = await commands.run("classify")
+    assert refused.code == 3
+    assert "VOLUME_CATALOG" in refused.err
+    done = await commands.run("classify", "-o", "json", **more)
+    assert (done.code, done.json["state"]) == (6, "partial")
+    assert done.json["counts"]["reasons"] == {"TOO_LARGE": 1}
+    async with commands.serving(**more) as (address, _):
+        again = await commands.run("classify", "--full", "--server", address)
+    assert again.code == 6
+    assert "labelled 1" in again.out
+    assert "TOO_LARGE 1" in again.out
+
+
 async def test_config_shows_masks_and_describes(commands: Commands) -> None:
     shown = await commands.run("config", "show", "-o", "json")
     assert shown.json["DXR_RETRY_ATTEMPTS"] == 1
@@ -243,7 +271,7 @@ async def test_the_memory_of_the_service_does_not_grow_with_the_stream(commands:
             dxr.source = GeneratedFiles(rows=rows, seed=3)
             done = await commands.run("snapshot", "-o", "json", "--server", address)
             assert done.json["counts"]["rows"] == rows
-            status = Path(f"/proc/{process.pid}/status").read_text()  # noqa: ASYNC240 - the kernel answers at once
+            status = Path(f"/proc/{process.pid}/status").read_text()
             peaks_mib.append(int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) // 1024)
     assert peaks_mib[1] < 200
     assert peaks_mib[1] - peaks_mib[0] < 24

@@ -21,6 +21,7 @@ from tests.simulators.dxr import faults
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
 
     from service.wiring import Service
     from tests.conftest import MakeSettings
@@ -250,6 +251,37 @@ async def test_tokens_and_scopes(api: httpx2.AsyncClient) -> None:
     assert (await api.get("/v1/runs", headers=reader)).status_code == 200
     is_problem(await api.post("/v1/snapshots", json={}, headers=reader), 403, "FORBIDDEN")
     is_problem(await api.get(f"/v1/runs?token={FULL}", headers={"Authorization": ""}), 401, "UNAUTHORIZED")
+
+
+async def test_a_classification_needs_its_settings(api: httpx2.AsyncClient) -> None:
+    body = is_problem(await api.post("/v1/classifications", json={}), 422, "CONFIGURATION")
+    for name in ("VOLUME_CATALOG", "VOLUME_SCHEMA", "VOLUME_NAME", "DXR_DATASOURCE_ID"):
+        assert name in body["detail"]
+    is_problem(await api.post("/v1/classifications", json={"unknown": 1}), 422, "UNPROCESSABLE")
+
+
+async def test_a_classification_over_http(dxr: DxrSimulator, make_settings: MakeSettings, tmp_path: Path) -> None:
+    folder = tmp_path / "volumes" / "main" / "legal" / "contracts"
+    folder.mkdir(parents=True)
+    (folder / "a.txt").write_text("label: A\n")
+    dxr.classifier.datasources = ("11",)
+    settings = make_settings(
+        dxr_base_url=dxr.url,
+        volume_catalog="main",
+        volume_schema="legal",
+        volume_name="contracts",
+        volume_base_path=str(tmp_path / "volumes"),
+        dxr_datasource_id="11",
+        dxr_poll_interval_seconds=0.01,
+    )
+    async with wiring.opened(settings) as service, served(service) as client:
+        response = await client.post("/v1/classifications", json={"full": True})
+        run = response.json()
+        assert (response.status_code, run["kind"], run["dataset"]) == (202, "classification", "dxr_metadata")
+        landed = await until(client, run["id"], "landed", "partial", "failed")
+        assert (landed["state"], landed["counts"]["labelled"]) == ("landed", 1)
+        is_problem(await client.post("/v1/classifications", json={"prefix": "../x"}), 422, "UNPROCESSABLE")
+        is_problem(await client.post("/v1/classifications", json={"dataset": "other"}), 422, "UNPROCESSABLE")
 
 
 async def test_lists_page_by_link(api: httpx2.AsyncClient, opened: Service) -> None:

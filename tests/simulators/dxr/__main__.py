@@ -6,7 +6,7 @@ import signal
 import sys
 from pathlib import Path
 
-from tests.simulators.dxr import BadLines, DxrSimulator, FolderFiles, GeneratedFiles, Source, Together
+from tests.simulators.dxr import BadLines, Classifier, DxrSimulator, FolderFiles, GeneratedFiles, Source, Together
 
 
 def source_from(arguments: argparse.Namespace) -> Source:
@@ -21,7 +21,9 @@ async def serve(arguments: argparse.Namespace) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with DxrSimulator(source_from(arguments), tokens=(arguments.token,), port=arguments.port) as dxr:
+    classifier = Classifier(datasources=tuple(filter(None, arguments.datasources.split(","))))
+    source = source_from(arguments)
+    async with DxrSimulator(source, tokens=(arguments.token,), port=arguments.port, classifier=classifier) as dxr:
         sys.stdout.write(f"listening on {dxr.url}\n")
         sys.stdout.flush()
         await stop.wait()
@@ -35,6 +37,7 @@ def main() -> None:
     parser.add_argument("--mean-bytes", type=int, default=2500, help="mean length of a generated row")
     parser.add_argument("--folder", type=Path, help="serve the files of this folder too")
     parser.add_argument("--bad-every", type=int, default=0, metavar="N", help="about one line that is no row in N")
+    parser.add_argument("--datasources", default="", metavar="ID,ID", help="datasources of the on-demand classifier")
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--token", default="simulated-token-" + "0" * 24)
     asyncio.run(serve(parser.parse_args()))

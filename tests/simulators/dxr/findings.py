@@ -35,7 +35,7 @@ def _any(phrase: str) -> bool:
 
 
 # name, domain, pattern, check. Each pattern starts with something rare, or is bounded: they run over whole checkouts.
-_KINDS: tuple[tuple[str, str, re.Pattern[str], Callable[[str], bool]], ...] = (
+KINDS: tuple[tuple[str, str, re.Pattern[str], Callable[[str], bool]], ...] = (
     (
         "E-mail address",
         "PII",
@@ -62,7 +62,7 @@ _KINDS: tuple[tuple[str, str, re.Pattern[str], Callable[[str], bool]], ...] = (
         _any,
     ),
 )
-_LABELS = {
+LABELS = {
     "PII": "Personal data",
     "Financial": "Financial data",
     "Secrets": "Contains secrets",
@@ -79,7 +79,7 @@ def annotators_in(content: bytes) -> list[Json]:
         return []
     text = content.decode("utf-8", "replace")
     found = list[Json]()
-    for name, domain, pattern, check in _KINDS:
+    for name, domain, pattern, check in KINDS:
         if name == "E-mail address" and "@" not in text:
             continue
         phrases: dict[str, list[Json]] = {}
@@ -99,7 +99,7 @@ def annotators_in(content: bytes) -> list[Json]:
 def labels_for(annotators: list[Json]) -> list[Json]:
     """Labels follow from the domains of what was found."""
     domains = {annotator["domain"]["name"] for annotator in annotators}
-    return [_named(label) for domain, label in _LABELS.items() if domain in domains]
+    return [_named(label) for domain, label in LABELS.items() if domain in domains]
 
 
 @cache

@@ -1,4 +1,7 @@
-"""The simulated tenant: who may ask, what they asked for, and what was answered. How it is answered is in `faults`."""
+"""The simulated tenant: who may ask, what they asked for, and what was answered. How it is answered is in `faults`.
+
+The On-Demand Classifier answers on the same application and with the same tokens, but is a part of its own.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -10,8 +13,9 @@ from aiohttp import web
 from multidict import CIMultiDict
 
 from tests.simulators.dxr import kql
+from tests.simulators.dxr.classifier import Classifier
 from tests.simulators.dxr.fault_plan import FaultPlan
-from tests.simulators.dxr.sources import RowBlocks, Source
+from tests.simulators.dxr.sources import RowBlocks, Source, Together
 from tests.simulators.dxr.wire import CLIENT_GONE, OPEN, SOURCE_FAILED, Served, Wire
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -34,13 +38,19 @@ class DxrSimulator:
     """A tenant on 127.0.0.1 for the length of an `async with` block.
 
     `source`, `tokens`, `tokens_without_permission` and `api_version` may be replaced at any time and count from the
-    next request. `requests` and `served` only grow.
+    next request. `requests` and `served` only grow. Without a `classifier` there is one without datasources.
     """
 
     def __init__(
-        self, source: Source, *, tokens: tuple[str, ...] = ("simulated-token-" + "0" * 24,), port: int = 0
+        self,
+        source: Source | None = None,
+        *,
+        tokens: tuple[str, ...] = ("simulated-token-" + "0" * 24,),
+        port: int = 0,
+        classifier: Classifier | None = None,
     ) -> None:
-        self.source = source
+        self.source = Together() if source is None else source
+        self.classifier = classifier or Classifier()
         self.tokens = tokens
         self.tokens_without_permission: tuple[str, ...] = ()
         self.api_version: Literal["v1", "vbeta"] = "v1"
@@ -49,7 +59,7 @@ class DxrSimulator:
         self.served: list[Served] = []
         self._port = port
         self._runner: web.AppRunner | None = None
-        self._streams: set[asyncio.Task[Any]] = set()
+        self._answering: set[asyncio.Task[Any]] = set()
 
     @property
     def url(self) -> str:
@@ -63,7 +73,8 @@ class DxrSimulator:
 
     async def __aenter__(self) -> Self:
         app = web.Application(middlewares=[self._record])
-        app.router.add_get("/api/{version:v1|vbeta}/files", self._files, allow_head=False)
+        app.router.add_get("/api/{version:v1|vbeta}/files", self._guarded(self._files), allow_head=False)
+        app.add_routes(self.classifier.routes(self._guarded))
         # A stalled stream ends with its client: only handler_cancellation tells the handler so.
         # Streams are cancelled before: the time-out is only for one that begins while the tenant stops.
         self._runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=1)
@@ -75,16 +86,16 @@ class DxrSimulator:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for stream in self._streams:
-            stream.cancel()
-        await asyncio.gather(*self._streams, return_exceptions=True)
+        for answer in self._answering:
+            answer.cancel()
+        await asyncio.gather(*self._answering, return_exceptions=True)
         if self._runner is not None:
             await self._runner.cleanup()
 
     async def idle(self) -> None:
-        """Wait until no stream is being answered: after a client has gone, until the tenant has noticed."""
-        while self._streams:
-            await asyncio.wait(self._streams)
+        """Wait until nothing is being answered: after a client has gone, until the tenant has noticed."""
+        while self._answering:
+            await asyncio.wait(self._answering)
 
     @web.middleware
     async def _record(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -98,14 +109,26 @@ class DxrSimulator:
         except web.HTTPException as error:
             return refusal(error.status, error.reason)
 
+    def _guarded(self, handler: Handler) -> Handler:
+        async def guarded(request: web.Request) -> web.StreamResponse:
+            token = bearer(request.headers)
+            if token in self.tokens_without_permission:
+                return web.Response(status=403)
+            if token not in self.tokens:
+                return refusal(401, "the token is missing or not known", {"WWW-Authenticate": "Bearer"})
+            task = asyncio.current_task()
+            assert task is not None
+            self._answering.add(task)
+            try:
+                return await handler(request)
+            finally:
+                self._answering.discard(task)
+
+        return guarded
+
     async def _files(self, request: web.Request) -> web.StreamResponse:
         if request.match_info["version"] != self.api_version:
             return refusal(404, "Not Found")
-        token = bearer(request.headers)
-        if token in self.tokens_without_permission:
-            return web.Response(status=403)
-        if token not in self.tokens:
-            return refusal(401, "the token is missing or not known", {"WWW-Authenticate": "Bearer"})
         media_type = negotiated(request.headers.get("Accept", "*/*"))
         if media_type is None:
             return refusal(406, f"this resource is one of {', '.join(STREAM_TYPES)}")
@@ -121,9 +144,6 @@ class DxrSimulator:
         served, fault = Served(), self.faults.take()
         self.served.append(served)
         wire = Wire(request, media_type, type(fault).__name__, served)
-        task = asyncio.current_task()
-        assert task is not None
-        self._streams.add(task)
         try:
             await fault.answer(wire, rows)
         except ConnectionError:
@@ -134,7 +154,6 @@ class DxrSimulator:
             wire.abort()
             raise
         finally:
-            self._streams.discard(task)
             if served.ended == OPEN:
                 served.ended = CLIENT_GONE
         return wire.answered

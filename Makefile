@@ -37,7 +37,7 @@ format: setup ## let ruff fix and format
 	@$(BIN)/ruff format --quiet .
 
 bench: setup ## speed and memory, as ratios of things run side by side
-	@$(BIN)/python -m bench
+	@$(BIN)/python -m bench $(PARTS)
 
 lock: setup ## compile requirements/*.txt anew from pyproject.toml
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate requirements/uv.in -o requirements/uv.txt

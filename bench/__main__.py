@@ -1,4 +1,4 @@
-"""`make bench [PARTS="landing-memory"]`: runs the parts by name and writes `.bench/results.json`."""
+"""`make bench [PARTS="landing-memory classification"]`: runs the parts by name and writes `.bench/results.json`."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench import landing_memory
+from bench import classification, landing_memory
 
-PARTS = {"landing-memory": landing_memory.measure}
+PARTS = {"landing-memory": landing_memory.measure, "classification": classification.measure}
 RESULTS = Path(".bench/results.json")
 
 

@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
-import re
 import shutil
 import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import aiohttp
 from rich.table import Table
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+from bench.processes import BIN, TOKEN, carried_out, cpu_s, peak_mib, started
 
+if TYPE_CHECKING:
     from rich.console import Console
 
 ROWS = (1_000_000, 4_000_000)
 PEAK_MIB_MAX = 200
 GROWTH_MIB_MAX = 25
-TOKEN = "the-token-of-the-simulated-tenant"
-BIN = Path(sys.prefix) / "bin"
 
 
 async def measure(say: Console) -> dict[str, Any]:
@@ -74,15 +68,7 @@ async def snapshot(address: str, pid: int) -> dict[str, Any]:
     idle_mib, cpu_before_s = peak_mib(pid), cpu_s(pid)
     loop = asyncio.get_running_loop()
     began_s = loop.time()
-    async with aiohttp.ClientSession() as http:
-        async with http.post(f"{address}/v1/snapshots", json={}) as response:
-            run = await response.json()
-        while run["state"] in {"queued", "running"}:
-            await asyncio.sleep(0.2)
-            async with http.get(f"{address}/v1/runs/{run['id']}") as response:
-                run = await response.json()
-    if run["state"] != "landed":
-        raise RuntimeError(run["error"])
+    run = await carried_out(address, "/v1/snapshots")
     return {
         "rows": run["counts"]["rows"],
         "raw_bytes": run["counts"]["raw_bytes"],
@@ -91,34 +77,3 @@ async def snapshot(address: str, pid: int) -> dict[str, Any]:
         "cpu_s": cpu_s(pid) - cpu_before_s,
         "wall_s": loop.time() - began_s,
     }
-
-
-@contextlib.asynccontextmanager
-async def started(
-    name: str, folder: Path, *command: str, **variables: str
-) -> AsyncIterator[tuple[str, asyncio.subprocess.Process]]:
-    """A process that says its address; yields both."""
-    log = folder / f"{name}.log"
-    with log.open("wb") as out:
-        process = await asyncio.create_subprocess_exec(*command, env=os.environ | variables, stdout=out, stderr=out)
-    try:
-        async with asyncio.timeout(60):
-            while not (found := re.search(r"http://127\.0\.0\.1:\d+", log.read_text())):
-                await asyncio.sleep(0.1)
-        yield found[0], process
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            process.terminate()
-        await process.wait()
-
-
-def peak_mib(pid: int) -> int:
-    """The most memory that the process has held so far."""
-    found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
-    return int(found[1]) // 1024 if found else 0
-
-
-def cpu_s(pid: int) -> float:
-    """User and system time of all its threads."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

@@ -13,6 +13,7 @@ import pytest
 from service import wiring
 from service.runs.execution import new_progress
 from service.runs.model import Run, State
+from service.runs.receipts import note_receipts
 from service.runs.triggers import ClassificationRequest, resolve_classification
 from tests.conftest import TOKEN
 from tests.integration.runs import commits, root, stored_lines
@@ -155,6 +156,39 @@ async def test_a_run_that_did_not_land_has_labelled_nothing(volume: Path, settin
         assert commits(service) == []
         dxr.classifier.faults.clear()
         assert (await classify(service)).counts["labelled"] == 12
+
+
+async def test_labels_of_a_refused_run_do_not_count(volume: Path, settings: Any) -> None:
+    async with tenant() as dxr, wiring.opened(settings(dxr)) as service:
+        run = await classify(service)
+        receipt = {"format": 1, "run_id": run.id, "state": "refused", "reason": "CHUNK_CUT part-00000.jsonl.gz"}
+        (root(service) / "receipts").mkdir()
+        (root(service) / "receipts" / f"{run.id}.json").write_text(json.dumps(receipt))
+        await note_receipts(service.store, service.landing)
+        assert (await service.store.get(run.id)).state is State.FAILED
+        assert (await classify(service)).counts["labelled"] == 12
+
+
+async def test_a_partial_run_stays_partial_and_keeps_its_counts(volume: Path, settings: Any) -> None:
+    async with tenant() as dxr, wiring.opened(settings(dxr)) as service:
+        dxr.classifier.faults.next(odc.CancelJob())
+        run = await classify(service)
+        receipt = {"format": 1, "run_id": run.id, "state": "ingested", "table_rows": 12, "quarantined_rows": 0}
+        (root(service) / "receipts").mkdir()
+        (root(service) / "receipts" / f"{run.id}.json").write_text(json.dumps(receipt))
+        await note_receipts(service.store, service.landing)
+        seen = await service.store.get(run.id)
+        assert (seen.state, seen.counts["table_rows"], seen.counts["labelled"]) == (State.PARTIAL, 12, 8)
+
+
+async def test_a_lost_store_only_means_a_full_run(volume: Path, settings: Any) -> None:
+    async with tenant() as dxr:
+        async with wiring.opened(settings(dxr)) as service:
+            first = await classify(service)
+        async with wiring.opened(settings(dxr, state_dir="elsewhere")) as service:
+            again = await classify(service)
+            assert again.counts["labelled"] == first.counts["labelled"] == 12
+            assert again.sequence > first.sequence
 
 
 async def test_vanished_files_are_told_once_and_come_back(volume: Path, settings: Any) -> None:

@@ -1,7 +1,8 @@
 """`make demo`: a simulated tenant, the real service, the real Spark job, and tables that balance (else exit code 1).
 
 Three snapshots: one of a real folder (this checkout) and generated files; one of the same date with changes, which
-replaces the first; one of the next date with lines that are no rows, which end in quarantine.
+replaces the first; one of the next date with lines that are no rows, which end in quarantine. Then a classification of
+a volume with this project's own files.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from deltalake import DeltaTable, QueryBuilder
 from rich.console import Console
 from rich.table import Table
 
-from tests.simulators.dxr import BadLines, DxrSimulator, FolderFiles, GeneratedFiles, Source, Together
+from tests.simulators.dxr import BadLines, Classifier, DxrSimulator, FolderFiles, GeneratedFiles, Source, Together
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 CHECKOUT: Final = Path(__file__).parents[1]
 DEMO: Final = CHECKOUT / ".demo"
 LANDING, TABLES = DEMO / "landing", DEMO / "tables"
+VOLUME: Final = DEMO / "volumes" / "main" / "demo" / "documents"
+DATASOURCES: Final = ("11", "12")
 BIN: Final = Path(sys.prefix) / "bin"
 TOKEN: Final = "the-token-of-the-simulated-tenant"
 API_TOKEN: Final = "demo-token-that-only-lives-for-this-demo"
@@ -38,6 +41,13 @@ GENERATED_ROWS: Final = 45_000
 ROWS_MIN: Final = 50_000
 RUN_TIMEOUT_S: Final = 300
 STOP_TIMEOUT_S: Final = 30
+TOLD: Final = {
+    "rows": "rows",
+    "rejected_rows": "rejected",
+    "chunks": "chunks",
+    "scanned": "files scanned",
+    "labelled": "labelled",
+}
 LINES: Final = ("rows", "rejected_rows", "blank_lines")
 FIGURES: Final = ("served", "rows", "rejected", "blank", "in table", "in quarantine")
 
@@ -82,45 +92,56 @@ async def demo() -> bool:
         ("next date, with bad lines", bad, today + dt.timedelta(days=1)),
     ]
     taken: list[Taken] = []
+    volume_files = copied_into_a_volume()
     async with (
-        DxrSimulator(first, tokens=(TOKEN,)) as dxr,
+        DxrSimulator(first, tokens=(TOKEN,), classifier=Classifier(datasources=DATASOURCES)) as dxr,
         serving(dxr.url) as address,
         ingesting(),
         aiohttp.ClientSession(headers={"Authorization": f"Bearer {API_TOKEN}"}) as http,
     ):
         for title, source, date in steps:
             dxr.source = source
-            run = await snapshot(http, address, title, date.isoformat())
+            run = await carried_out(http, address, title, "/v1/snapshots", {"ingestion_date": date.isoformat()})
             taken.append(Taken(title, run, dxr.served[-1].rows + dxr.served[-1].blank_lines))
             if run["state"] != "ingested":
                 return False
-    balanced = reconciled(taken)
+        title = f"classification of a volume with {volume_files} real files"
+        classified = await carried_out(http, address, title, "/v1/classifications", {})
+    balanced = reconciled(taken) and classification_balances(classified)
     show_tables()
     if balanced:
         what_next()
     return balanced
 
 
-async def snapshot(http: aiohttp.ClientSession, address: str, title: str, date: str) -> dict[str, Any]:
+def copied_into_a_volume() -> int:
+    """This project's own files as a Unity Catalog volume, with one file that is too large for a job."""
+    for name in ("service", "spark_jobs", "docs", "tests/golden"):
+        shutil.copytree(CHECKOUT / name, VOLUME / name, ignore=shutil.ignore_patterns("__pycache__"))
+    (VOLUME / "customers.csv").write_text("name,mail,iban\nJane Roe,jane.roe@example.com,DE89370400440532013000\n" * 20)
+    (VOLUME / "too-large.bin").write_bytes(bytes(31_000_000))
+    return sum(1 for path in VOLUME.rglob("*") if path.is_file())
+
+
+async def carried_out(
+    http: aiohttp.ClientSession, address: str, title: str, route: str, body: dict[str, Any]
+) -> dict[str, Any]:
     """Trigger over HTTP and watch until the Spark job has spoken."""
-    async with http.post(f"{address}/v1/snapshots", json={"ingestion_date": date}) as response:
+    async with http.post(f"{address}{route}", json=body) as response:
         run = await response.json()
         if response.status != 202:
             raise RuntimeError(run)
     with say.status(title) as status:
         async with asyncio.timeout(RUN_TIMEOUT_S):
-            while run["state"] in {"queued", "running", "landed"} and not ended_early:
+            while not (run["receipt"] or run["error"] or ended_early):
                 await asyncio.sleep(0.3)
                 async with http.get(f"{address}/v1/runs/{run['id']}") as response:
                     run = await response.json()
-                told = run["progress"] or {"rows": 0, "raw_bytes": 0}
-                figures = f"{told['rows']:>7,} rows, {told['raw_bytes'] / 1e6:.0f} MB"
-                status.update(f"{title}: {run['state']}, {figures}")
-    counts = run["counts"]
-    say.print(
-        f"run      {title}: [bold]{run['state']}[/], {counts.get('rows', 0):,} rows, "
-        f"{counts.get('rejected_rows', 0)} rejected, {counts.get('chunks', 0)} chunks"
-    )
+                told = [f"{value:,} {name}" for name, value in run["progress"].items() if name in TOLD]
+                status.update(f"{title}: {run['state']}, {', '.join(told)}")
+    counts = {name: value for name, value in run["counts"].items() if name in TOLD and value}
+    figures = ", ".join(f"{value:,} {TOLD[name]}" for name, value in counts.items())
+    say.print(f"run      {title}: [bold]{run['state']}[/], {figures}", soft_wrap=True)
     if run["error"]:
         say.print(f"         [red]{run['error']['code']}: {run['error']['message']}")
     return run
@@ -169,6 +190,10 @@ async def serving(dxr_url: str) -> AsyncIterator[str]:
         "SERVICE_API_TOKENS": f"demo:{API_TOKEN}",
         "SERVICE_PORT": "0",
         "RECEIPT_POLL_SECONDS": "0.5",
+        **dict(zip(("VOLUME_CATALOG", "VOLUME_SCHEMA", "VOLUME_NAME"), VOLUME.parts[-3:], strict=True)),
+        "VOLUME_BASE_PATH": str(VOLUME.parents[2]),
+        "DXR_DATASOURCE_ID": ",".join(DATASOURCES),
+        "DXR_POLL_INTERVAL_SECONDS": "0.2",
     }
     async with started("service", str(BIN / "dxr-ingest"), "serve", **variables) as log:
         address = await found_in(log, r'"address": "([^"]+)"')
@@ -243,6 +268,27 @@ def reconciled(taken: list[Taken]) -> bool:
     return good and enough
 
 
+def classification_balances(run: dict[str, Any]) -> bool:
+    """Whether every scanned file is one row of the merged table: labelled, or with the reason why not."""
+    counts = run["counts"]
+    rows = {
+        row["status"]: row["n"]
+        for row in query(
+            "dxr_metadata", f"SELECT status, count(*) AS n FROM dxr_metadata WHERE _run_id = '{run['id']}' GROUP BY 1"
+        )
+    }
+    expected = {"LABELLED": counts["labelled"], **counts["reasons"]}
+    balanced = (
+        rows == expected
+        and counts["scanned"] == counts["unchanged"] + sum(expected.values())
+        and counts["table_rows"] == sum(rows.values())
+    )
+    told = ", ".join(f"{count} {status}" for status, count in rows.items())
+    note = "[green]balances[/]" if balanced else "[red]DOES NOT BALANCE[/]"
+    say.print(f"classification: {counts['scanned']} files scanned = {told}: {note}")
+    return balanced
+
+
 def show_tables() -> None:
     """What a person would ask the tables first."""
     say.rule("[bold]what is in Delta now")
@@ -258,6 +304,11 @@ def show_tables() -> None:
         cells = (name[1] if name else "?", f"{row['files']:,}", f"{row['sensitive']:,}", f"{row['gb']:.1f}")
         sensitive.add_row(*cells)
     say.print(sensitive)
+    labels = Table("label", "files of the volume")
+    counted_labels = "SELECT label, count(*) AS n FROM (SELECT unnest(labels) AS label FROM dxr_metadata) GROUP BY 1"
+    for row in query("dxr_metadata", f"{counted_labels} ORDER BY 2 DESC LIMIT 6"):
+        labels.add_row(row["label"], str(row["n"]))
+    say.print(labels)
     reasons = Table("quarantine: reason", "lines")
     for row in query("dxr_quarantine", "SELECT reason, count(*) AS n FROM dxr_quarantine GROUP BY 1 ORDER BY 2 DESC"):
         reasons.add_row(row["reason"], str(row["n"]))

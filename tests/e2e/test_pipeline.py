@@ -60,8 +60,20 @@ async def test_from_the_tenant_to_the_tables(tmp_path: Path, dxr: DxrSimulator) 
             "DXR_BEARER_TOKEN": TOKEN,
             "LANDING_PATH": str(tmp_path / "landing"),
             "RECEIPT_POLL_SECONDS": "0.2",
+            "VOLUME_CATALOG": "main",
+            "VOLUME_SCHEMA": "legal",
+            "VOLUME_NAME": "contracts",
+            "VOLUME_BASE_PATH": str(tmp_path / "volumes"),
+            "DXR_DATASOURCE_ID": "11,12",
+            "DXR_POLL_INTERVAL_SECONDS": "0.01",
+            "DXR_MAX_BYTES_PER_JOB": "1kB",
         },
     )
+    volume = tmp_path / "volumes" / "main" / "legal" / "contracts"
+    for name, content in {"a/x.txt": "label: A\n", "b/x.txt": "label: B\n", "large": "x" * 1001}.items():
+        (volume / name).parent.mkdir(parents=True, exist_ok=True)
+        (volume / name).write_text(content)
+    dxr.classifier.datasources = ("11", "12")
     changed = GeneratedFiles(rows=500, seed=7, revision=1)
     with_bad_lines = BadLines(GeneratedFiles(rows=300, seed=9), every=20)
     async with commands.serving() as (address, _):
@@ -71,8 +83,20 @@ async def test_from_the_tenant_to_the_tables(tmp_path: Path, dxr: DxrSimulator) 
             done = await commands.run("snapshot", "-o", "json", "--server", address, "--ingestion-date", date)
             assert done.code == 0
             runs.append(done.json)
+        classified = await commands.run("classify", "-o", "json", "--server", address)
+        assert classified.code == 6
         said = await ingest(tmp_path)
         first, second, third = [await until_ingested(commands, address, run["id"]) for run in runs]
+        labelled = await until_ingested(commands, address, classified.json["id"])
+    assert (labelled["state"], labelled["counts"]["table_rows"]) == ("partial", 3)
+    merged = read(
+        tmp_path, "dxr_metadata", "SELECT relative_path, labels, status FROM dxr_metadata ORDER BY 1"
+    ).to_pylist()
+    assert [(row["relative_path"], row["labels"], row["status"]) for row in merged] == [
+        ("a/x.txt", ["A"], "LABELLED"),
+        ("b/x.txt", ["B"], "LABELLED"),
+        ("large", None, "TOO_LARGE"),
+    ]
     assert [run["state"] for run in (first, second, third)] == ["landed", "ingested", "ingested"]
     assert first["receipt"]["state"] == "superseded"
     for run in (second, third):
@@ -102,4 +126,4 @@ async def test_from_the_tenant_to_the_tables(tmp_path: Path, dxr: DxrSimulator) 
         (reject["line_number"], base64.b64decode(reject["raw"])) for reject in rejects
     }
     log = read(tmp_path, "dxr_ingest_log", "SELECT * FROM dxr_ingest_log")
-    assert log.num_rows == 3
+    assert log.num_rows == 4

@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from spark_jobs.errors import CommitRefused
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from pyspark.sql import Column, DataFrame, SparkSession
 
-    from spark_jobs.commits import Chunk
+    from spark_jobs.commits import Chunk, Commit
     from spark_jobs.landing import Landing
 
 BLOCK_BYTES: Final = 1024 * 1024
@@ -31,22 +33,25 @@ class Measure(NamedTuple):
     raw_bytes: int
 
 
-def check_chunks(spark: SparkSession, landing: Landing, chunks: tuple[Chunk, ...]) -> None:
-    """Return only if every chunk is there and is what the commit says.
-
-    Raises:
-        CommitRefused: names the first chunk that is missing, cut, altered or miscounted.
-    """
-    for chunk in chunks:
-        size = landing.stored_bytes(chunk)
-        if size is None:
-            raise CommitRefused("CHUNK_MISSING", chunk.path)
-        if size != chunk.stored_bytes:
-            raise CommitRefused("CHUNK_CUT", f"{chunk.path} has {size} bytes, the commit says {chunk.stored_bytes}")
-    measures = _measures(spark, landing, chunks)
-    for chunk in chunks:
-        # Spark's reader passes over a file without bytes.
-        compare(chunk, measures.get(chunk.path) or measure(b""))
+def refusals(spark: SparkSession, landing: Landing, commits: Collection[Commit]) -> dict[str, CommitRefused]:
+    """The commits of which a chunk is missing, cut, altered or miscounted, by run; all are read by one Spark job."""
+    refused: dict[str, CommitRefused] = {}
+    there: list[Chunk] = []
+    for commit in commits:
+        try:
+            _check_sizes(landing, commit.chunks + commit.rejects)
+            there += commit.chunks + commit.rejects
+        except CommitRefused as refusal:
+            refused[commit.run_id] = refusal
+    measures = _measures(spark, landing, tuple(there))
+    for commit in commits:
+        try:
+            for chunk in commit.chunks + commit.rejects if commit.run_id not in refused else ():
+                # Spark's reader passes over a file without bytes.
+                compare(chunk, measures.get(chunk.path) or measure(b""))
+        except CommitRefused as refusal:
+            refused[commit.run_id] = refusal
+    return refused
 
 
 def compare(chunk: Chunk, found: Measure) -> None:
@@ -92,6 +97,15 @@ def chunk_lines(spark: SparkSession, landing: Landing, chunks: tuple[Chunk, ...]
     # Without lineSep Spark also splits at a bare carriage return, which JSON allows between tokens.
     lines = spark.read.options(**READ_OPTIONS, lineSep="\n").text(landing.paths_of(chunks))
     return lines.select("value", _relative(F.col("_metadata.file_path")).alias("chunk"))
+
+
+def _check_sizes(landing: Landing, chunks: tuple[Chunk, ...]) -> None:
+    for chunk in chunks:
+        size = landing.stored_bytes(chunk)
+        if size is None:
+            raise CommitRefused("CHUNK_MISSING", chunk.path)
+        if size != chunk.stored_bytes:
+            raise CommitRefused("CHUNK_CUT", f"{chunk.path} has {size} bytes, the commit says {chunk.stored_bytes}")
 
 
 def _measures(spark: SparkSession, landing: Landing, chunks: tuple[Chunk, ...]) -> dict[str, Measure]:

@@ -24,6 +24,7 @@ FAILED: Final = 1
 CONFIGURATION: Final = 3
 # How often a running stream is asked whether it has ended; a signal is answered at the latest then.
 WATCH_SECONDS: Final = 1.0
+STOP_PATIENCE_LOOKS: Final = 20
 CONTINUOUS_INTERVAL: Final = "2 seconds"
 
 
@@ -110,15 +111,23 @@ def _stream(spark: SparkSession, settings: Settings, stop: _Stop) -> bool:
 def _watch(query: StreamingQuery, stop: _Stop) -> bool:
     while not query.awaitTermination(WATCH_SECONDS):  # pyright: ignore[reportArgumentType]  (seconds may be a float)
         if stop.asked.is_set():
+            _finish_batch(query)
             query.stop()
             return False
     return True
 
 
+def _finish_batch(query: StreamingQuery) -> None:
+    """Let a batch that is at work come to its end: breaking it off is safe, but loud, and its work is done twice."""
+    for _ in range(STOP_PATIENCE_LOOKS):
+        if not query.status["isTriggerActive"] or query.awaitTermination(WATCH_SECONDS):  # pyright: ignore[reportArgumentType]
+            return
+
+
 def _summarize(settings: Settings, before: set[str]) -> None:
     from collections import Counter
 
-    from spark_jobs.batch import say
+    from spark_jobs.ingest_log import say
     from spark_jobs.landing import Landing
     from spark_jobs.receipts import read_receipt
 

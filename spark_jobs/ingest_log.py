@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from spark_jobs.schemas import INGEST_LOG
 from spark_jobs.tables import append, ensure_table
 
 if TYPE_CHECKING:
-    from datetime import date, datetime
+    from datetime import date
 
     from pyspark.sql import SparkSession
 
-    from spark_jobs.commits import CommitName
+    from spark_jobs.commits import Commit, CommitName
     from spark_jobs.receipts import Receipt
     from spark_jobs.tables import Table
 
@@ -35,6 +37,21 @@ class Handled:
     rows: int | None = None
     rejected_rows: int | None = None
 
+    @classmethod
+    def of(cls, commit: Commit, receipt: Receipt, started_at: datetime, *, repeated: bool) -> Handled:
+        """A commit that could be read, its verdict being passed now."""
+        return cls(
+            commit.name,
+            receipt,
+            started_at,
+            datetime.now(UTC),
+            repeated,
+            commit.kind,
+            commit.ingestion_date,
+            commit.rows,
+            commit.rejected_rows,
+        )
+
     @property
     def seconds(self) -> float:
         """How long the verdict took."""
@@ -51,6 +68,12 @@ class Handled:
             f"{receipt.quarantined_rows} quarantined, {self.seconds:.1f} s, "
             f"{receipt.table or 'no table'}{version}{reason}"
         )
+
+
+def say(line: str) -> None:
+    """One readable line about what was done, never with the content of a row."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
 
 
 def append_log(spark: SparkSession, table: Table, batch: list[Handled]) -> None:

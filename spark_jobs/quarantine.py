@@ -6,27 +6,27 @@ from typing import TYPE_CHECKING, Final
 
 from spark_jobs.chunks import chunk_lines
 from spark_jobs.errors import Unbalanced
+from spark_jobs.lines import JSON_OPTIONS
 from spark_jobs.schemas import QUARANTINE
-from spark_jobs.snapshots import JSON_OPTIONS, new_nonce, row_expression
 from spark_jobs.tables import ensure_table, replace
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
-    from spark_jobs.commits import SnapshotCommit
+    from spark_jobs.commits import Commit
     from spark_jobs.landing import Landing
     from spark_jobs.tables import Table
 
-NO_ROW: Final = "not exactly one JSON object in valid UTF-8"
 NO_REJECT: Final = "unreadable record of a rejected line"
 
 
 def quarantine_lines(
-    spark: SparkSession, landing: Landing, table: Table, commit: SnapshotCommit, table_rows: int
+    spark: SparkSession, landing: Landing, table: Table, commit: Commit, problem: str, table_rows: int
 ) -> int:
     """Put the lines of an ingested commit that its table does not hold into the quarantine; says how many.
 
-    Repeating it replaces what it wrote before.
+    `problem` is SQL for the reason why a line `value` is no row of that table, null for a row. Repeating this
+    replaces what it wrote before.
 
     Raises:
         Unbalanced: rows and quarantined lines are not what the commit announced.
@@ -36,7 +36,7 @@ def quarantine_lines(
         return 0
     found = rejected_lines(spark, landing, commit)
     if commit.rows > table_rows:
-        found = found.unionByName(unread_lines(spark, landing, commit))
+        found = found.unionByName(unread_lines(spark, landing, commit, problem))
     ensure_table(spark, table, QUARANTINE)
     where = f"dataset = '{commit.dataset}' AND run_id = '{commit.run_id}'"
     replace(_with_run(found, commit), table, where, {"userMetadata": commit.run_id})
@@ -50,7 +50,7 @@ def quarantine_lines(
     return quarantined
 
 
-def rejected_lines(spark: SparkSession, landing: Landing, commit: SnapshotCommit) -> DataFrame:
+def rejected_lines(spark: SparkSession, landing: Landing, commit: Commit) -> DataFrame:
     """The lines that the service rejected, decoded from the records that it landed."""
     from pyspark.sql import functions as F  # noqa: N812
 
@@ -67,34 +67,34 @@ def rejected_lines(spark: SparkSession, landing: Landing, commit: SnapshotCommit
     )
 
 
-def unread_lines(spark: SparkSession, landing: Landing, commit: SnapshotCommit) -> DataFrame:
+def unread_lines(spark: SparkSession, landing: Landing, commit: Commit, problem: str) -> DataFrame:
     """The lines of chunks that are no rows, with their numbers; only chunks that hold such lines are numbered."""
     from pyspark.sql import Window
     from pyspark.sql import functions as F  # noqa: N812
 
-    is_row = F.expr(row_expression(new_nonce())).isNotNull()
     lines = chunk_lines(spark, landing, commit.chunks)
-    bad = {row["chunk"] for row in lines.where(~is_row).select("chunk").distinct().collect()}
+    bad = {row["chunk"] for row in lines.where(f"({problem}) IS NOT NULL").select("chunk").distinct().collect()}
     lines = chunk_lines(spark, landing, tuple(chunk for chunk in commit.chunks if chunk.path in bad))
     # A gzip file is one task, whose ids grow from line to line: their rank within the file is the line's number.
-    kept = lines.select(
-        "chunk",
-        F.monotonically_increasing_id().alias("place"),
-        F.when(~is_row, F.col("value").cast("binary")).alias("raw"),
+    placed = lines.select(
+        "chunk", "value", F.monotonically_increasing_id().alias("place"), F.expr(problem).alias("reason")
+    )
+    kept = placed.selectExpr(
+        "chunk", "place", "reason", "CASE WHEN reason IS NOT NULL THEN CAST(value AS BINARY) END AS raw"
     )
     in_file = Window.partitionBy("chunk").orderBy("place")
-    numbered = kept.withColumn("line_number", F.row_number().over(in_file).cast("bigint")).where("raw IS NOT NULL")
-    return numbered.select("chunk", "line_number", F.lit(NO_ROW).alias("reason"), "raw")
+    numbered = kept.withColumn("line_number", F.row_number().over(in_file).cast("bigint"))
+    return numbered.where("reason IS NOT NULL").select("chunk", "line_number", "reason", "raw")
 
 
-def _with_run(lines: DataFrame, commit: SnapshotCommit) -> DataFrame:
+def _with_run(lines: DataFrame, commit: Commit) -> DataFrame:
     from pyspark.sql import functions as F  # noqa: N812
 
     run = lines.withColumns(
         {
             "dataset": F.lit(commit.dataset),
             "run_id": F.lit(commit.run_id),
-            "ingestion_date": F.lit(commit.ingestion_date),
+            "ingestion_date": F.lit(commit.ingestion_date).cast("date"),
             "quarantined_at": F.current_timestamp(),
         }
     )

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal, cast
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from spark_jobs.errors import CommitRefused
     from spark_jobs.landing import Landing
+    from spark_jobs.tables import Table
 
 State = Literal["ingested", "superseded", "refused"]
 
@@ -31,6 +34,16 @@ class Receipt:
     def document(self) -> bytes:
         """The receipt as it is stored."""
         return json.dumps({"format": 1, **asdict(self)}, ensure_ascii=False).encode() + b"\n"
+
+
+def refusal(run_id: str, table: Table | None, refused: CommitRefused) -> Receipt:
+    """The receipt of a commit that changes no table."""
+    return Receipt(run_id, "refused", table.label if table else None, now(), reason=refused.reason)
+
+
+def now() -> str:
+    """The time as receipts say it."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def read_receipt(landing: Landing, run_id: str) -> Receipt | None:

@@ -19,12 +19,16 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class TableSchema:
-    """The columns of a table, what it is partitioned by, which columns have statistics, and what it is."""
+    """The columns of a table, which of them have statistics, what it is, and how it is laid out.
+
+    A table is either partitioned, and its partitions are replaced whole, or clustered, and its rows are merged.
+    """
 
     columns: tuple[Column, ...]
-    partitioned_by: str
     statistics: tuple[str, ...]
     comment: str
+    partitioned_by: str | None = None
+    clustered_by: str | None = None
 
 
 def _text(name: str, field: str, comment: str) -> Column:
@@ -69,6 +73,39 @@ SNAPSHOT: Final = TableSchema(
     # Delta would keep the least and greatest value of whole JSON texts: time, and the largest rows again in memory.
     statistics=("file_id", "path", "size", "_run_id", "_sequence"),
     comment="File metadata of Data X-Ray: one whole snapshot per ingestion_date",
+)
+
+CLASSIFICATION: Final = TableSchema(
+    columns=(
+        _text("file_path", "file_path", "The file: /Volumes/<catalog>/<schema>/<volume>/<relative path>; one row each"),
+        _text("relative_path", "relative_path", "Path of the file in its volume"),
+        _text("catalog_name", "catalog_name", "Catalog of the volume"),
+        _text("schema_name", "schema_name", "Schema of the volume"),
+        _text("volume_name", "volume_name", "Name of the volume"),
+        Column("file_size", "bigint", "Size in bytes", field="file_size"),
+        Column("modification_time", "bigint", "Last change, in milliseconds since 1970 UTC", field="modification_time"),
+        _text("datasource_id", "datasource_id", "On-demand data source that classified the file"),
+        Column("datasource_scan_id", "bigint", "Scan of that data source", field="datasource_scan_id"),
+        _text("job_id", "job_id", "Classification job"),
+        Column("labels", "array<string>", "Names of the labels that Data X-Ray found", field="labels"),
+        Column("tags", "array<string>", "Tags as served", field="tags"),
+        Column("categories", "array<string>", "Categories as served", field="categories"),
+        _text("raw_metadata", "raw_metadata", "The whole answer about the file, as JSON text"),
+        Column("collected_at", "timestamp", "When the answer was collected", field="collected_at"),
+        _text("file_name", "file_name", "Name of the file"),
+        _text("object_id", "object_id", "Identifier of the file in Data X-Ray"),
+        _text("mime_type", "mime_type", "Media type"),
+        _text("sha256", "sha256", "SHA-256 of the file's content"),
+        _text("status", "status", "LABELLED, DELETED, or the code of the reason why there are no labels"),
+        _text("reason", "reason", "That reason in words"),
+        Column("deleted_at", "timestamp", "When a scan last found the file gone; null if it is there", "deleted_at"),
+        Column("_run_id", "string", "Run that says so"),
+        Column("_sequence", "bigint", "Order of the runs of this dataset: the higher one is newer"),
+        Column("_ingested_at", "timestamp", "When the row was written to this table"),
+    ),
+    clustered_by="file_path",
+    statistics=("file_path", "_sequence"),
+    comment="Classifications by Data X-Ray: the newest one of each file of a volume",
 )
 
 QUARANTINE: Final = TableSchema(

@@ -30,6 +30,10 @@ VARIABLES: Final = {
     "DXR_DELTA_PATH": "path of that table, instead of or beside its name",
     "SNAPSHOT_DATASET": "dataset whose table that is (default: file_metadata)",
     "CLASSIFICATION_DATASET": "dataset of the classifications (default: dxr_metadata)",
+    "METADATA_TABLE": "name of the table of CLASSIFICATION_DATASET (default: dxr_metadata beside the first table)",
+    "METADATA_SCHEMA": "schema of that table, beside a METADATA_TABLE without one",
+    "METADATA_CATALOG": "catalog of that schema",
+    "METADATA_PATH": "path of that table, instead of or beside its name",
     "QUARANTINE_TABLE": "name of the quarantine table (default: dxr_quarantine beside the first table)",
     "QUARANTINE_PATH": "its path",
     "INGEST_LOG_TABLE": "name of the ingest log (default: dxr_ingest_log beside the first table)",
@@ -48,6 +52,7 @@ class Settings:
     snapshot_dataset: str
     classification_dataset: str
     snapshots: Table
+    classifications: Table
     quarantine: Table
     ingest_log: Table
     trigger: Trigger
@@ -55,7 +60,9 @@ class Settings:
     on_databricks: bool
 
     def table_of(self, dataset: str) -> Table:
-        """The table of a snapshot dataset: the named one for `SNAPSHOT_DATASET`, else the one of its name beside it."""
+        """The table of a dataset: a named one, else the one of its name beside that of `SNAPSHOT_DATASET`."""
+        if dataset == self.classification_dataset:
+            return self.classifications
         return self.snapshots if dataset == self.snapshot_dataset else self.snapshots.beside(dataset)
 
 
@@ -81,15 +88,17 @@ def load_settings(flags: Mapping[str, str | None], environ: Mapping[str, str]) -
     """
     found = {name: _value(name, flags, environ) for name in VARIABLES}
     runtime = environ.get("DATABRICKS_RUNTIME_VERSION", "")
-    snapshots = _first_table(found["DXR_DELTA_TABLE"], found["DXR_DELTA_PATH"])
     landing = _landing(_required(found, "LANDING_PATH"))
     classification = _dataset(found, "CLASSIFICATION_DATASET", "dxr_metadata", RESERVED_DATASETS)
+    dataset = _dataset(found, "SNAPSHOT_DATASET", "file_metadata", RESERVED_DATASETS | {classification})
+    snapshots, classifications = _main_tables(found, dataset, classification)
     settings = Settings(
         landing_path=landing,
         checkpoint_path=_checkpoint(_required(found, "CHECKPOINT_PATH"), landing),
-        snapshot_dataset=_dataset(found, "SNAPSHOT_DATASET", "file_metadata", RESERVED_DATASETS | {classification}),
+        snapshot_dataset=dataset,
         classification_dataset=classification,
         snapshots=snapshots,
+        classifications=classifications,
         quarantine=_side_table(found, "QUARANTINE", snapshots.beside("dxr_quarantine")),
         ingest_log=_side_table(found, "INGEST_LOG", snapshots.beside("dxr_ingest_log")),
         trigger=cast("Trigger", _choice(found, "INGEST_TRIGGER", ("available-now", "continuous"))),
@@ -170,23 +179,41 @@ def _table(prefix: str, name: str | None, path: str | None) -> Table:
         return _invalid(f"{prefix}_TABLE", repr(name), str(error))
 
 
-def _first_table(name: str | None, path: str | None) -> Table:
-    if name is None and path is None:
-        raise ConfigurationError(
-            "DXR_DELTA_TABLE, DXR_DELTA_PATH: found neither; set the table's name, its path, or both"
-        )
+def _main_tables(found: Mapping[str, str | None], snapshots: str, classifications: str) -> tuple[Table, Table]:
+    """The tables of the two datasets; one that is not named lies beside the other."""
+    files = _located("DXR_DELTA", found["DXR_DELTA_TABLE"], found["DXR_DELTA_PATH"])
+    metadata = _located("METADATA", _metadata_name(found, classifications), found["METADATA_PATH"])
+    if files:
+        return files, metadata or files.beside(classifications)
+    if metadata:
+        return metadata.beside(snapshots), metadata
+    raise ConfigurationError(
+        "DXR_DELTA_TABLE, DXR_DELTA_PATH: found neither; set the table's name, its path, or both "
+        "(for classifications alone: METADATA_CATALOG, METADATA_SCHEMA and METADATA_TABLE, or METADATA_PATH)"
+    )
+
+
+def _metadata_name(found: Mapping[str, str | None], default: str) -> str | None:
+    catalog, schema, table = (found[f"METADATA_{part}"] for part in ("CATALOG", "SCHEMA", "TABLE"))
+    if catalog and not schema:
+        _invalid("METADATA_SCHEMA", "nothing beside METADATA_CATALOG", "the name of its schema")
+    if schema and table and "." in table:
+        _invalid("METADATA_TABLE", repr(table), "a name without dots beside METADATA_SCHEMA")
+    return ".".join(part for part in (catalog, schema, table or default) if part) if schema else table
+
+
+def _located(prefix: str, name: str | None, path: str | None) -> Table | None:
     if name and path and path.startswith(("dbfs:/", "/Volumes/")):
         raise ConfigurationError(
-            f"DXR_DELTA_PATH: found {path!r} together with DXR_DELTA_TABLE; Unity Catalog forbids a table whose "
+            f"{prefix}_PATH: found {path!r} together with {prefix}_TABLE; Unity Catalog forbids a table whose "
             "LOCATION is dbfs:/ or a volume (UC_FILE_SCHEME_FOR_TABLE_CREATION_NOT_SUPPORTED): "
             "set only one of the two, or the path of an external location"
         )
-    return _table("DXR_DELTA", name, path)
+    return _table(prefix, name, path) if name or path else None
 
 
 def _side_table(found: Mapping[str, str | None], prefix: str, default: Table) -> Table:
-    name, path = found[f"{prefix}_TABLE"], found[f"{prefix}_PATH"]
-    return _table(prefix, name, path) if name or path else default
+    return _located(prefix, found[f"{prefix}_TABLE"], found[f"{prefix}_PATH"]) or default
 
 
 def _check_serverless(settings: Settings, runtime: str, environ: Mapping[str, str]) -> None:
@@ -202,9 +229,9 @@ def _check_serverless(settings: Settings, runtime: str, environ: Mapping[str, st
 
 
 def _check_distinct(settings: Settings) -> None:
-    tables = [settings.snapshots, settings.quarantine, settings.ingest_log]
+    tables = [settings.snapshots, settings.classifications, settings.quarantine, settings.ingest_log]
     if len({table.label for table in tables}) < len(tables):
         raise ConfigurationError(
-            "DXR_DELTA_TABLE/_PATH, QUARANTINE_TABLE/_PATH and INGEST_LOG_TABLE/_PATH must be three different tables; "
+            "DXR_DELTA_, METADATA_, QUARANTINE_ and INGEST_LOG_TABLE/_PATH must be four different tables; "
             f"found {', '.join(table.label for table in tables)}"
         )

@@ -1,17 +1,12 @@
-"""A snapshot commit becomes a day of its table: lines are parsed, then one Delta transaction replaces the day.
-
-Whether a line is a row is decided by the JVM's JSON parser alone. The line is parsed as the first of two elements of an
-array, `[<line>,{"<nonce>":1}]`; only if exactly those two come out was the line exactly one object: what follows an
-object would otherwise be ignored, and nothing in a line can stand for a nonce that was drawn after it was written.
-"""
+"""A snapshot commit becomes a day of its table: lines are parsed, then one Delta transaction replaces the day."""
 
 from __future__ import annotations
 
-import secrets
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
 from spark_jobs.chunks import chunk_lines
+from spark_jobs.lines import NO_ROW, row_expression, row_generator
 from spark_jobs.schemas import SNAPSHOT, Column
 from spark_jobs.tables import Written, ensure_table, history, replace
 
@@ -22,20 +17,7 @@ if TYPE_CHECKING:
     from spark_jobs.landing import Landing
     from spark_jobs.tables import Table
 
-FIELDS: Final = tuple(column for column in SNAPSHOT.columns if column.field)
-# Spark's defaults take single quotes and NaN, and fail on long strings and numbers.
-JSON_OPTIONS: Final = {
-    "mode": "PERMISSIVE",
-    "allowSingleQuotes": "false",
-    "allowNonNumericNumbers": "false",
-    "allowUnquotedControlChars": "false",
-    "maxStringLen": "2000000000",
-    "maxNumLen": "2000000000",
-    "maxNestingDepth": "1001",  # the contract's 500, with room for what another producer may call its depth
-}
-# Jackson refuses longer names and Spark has no option for it, so they are shortened for the decision alone.
-NAME_CHARACTERS_MAX: Final = 50_000
-NAME_PATTERN: Final = r'"(?:[^"\\]++|\\.)*+"(?=\s*+:)'
+FIELDS: Final = {column.field: "STRING" for column in SNAPSHOT.columns if column.field}
 JSON_LITERAL: Final = r"\A(?:true|false|-?[0-9]++(?:\.[0-9]++)?(?:[eE][+-]?[0-9]++)?)\z"
 # Whether any string of the line begins like an array or an object; asked once a line, because looking costs time.
 MAY_QUOTE_JSON: Final = r"""(contains(value, '"[') OR contains(value, '"{') OR contains(value, r'"\u00'))"""
@@ -43,28 +25,14 @@ MAY_QUOTE_JSON: Final = r"""(contains(value, '"[') OR contains(value, '"{') OR c
 RECENT_VERSIONS: Final = 100
 
 
-def row_expression(nonce: str) -> str:
-    """SQL for the fields of the line `value` as a struct of strings; null if it is not one JSON object in valid UTF-8.
-
-    `nonce` is drawn for each use. Lambdas bind the parsed pair, so that a line is parsed once however often it is
-    looked at. SQL text instead of columns: a tree of this size costs the driver seconds of calls into the JVM.
-    """
-    names = [f"`{column.field}`" for column in FIELDS]
-    kept = ", ".join(f"get(p, 0).{name} AS {name}" for name in names)
-    lost = ", ".join(f"CAST(NULL AS STRING) AS {name}" for name in names)
-    # Only names beyond Jackson's limit leave a legal row unread; its columns stay null, raw_json holds it.
-    shortened = f"regexp_replace(value, r'{NAME_PATTERN}', '\"\"')"
-    return (
-        f"CASE WHEN is_valid_utf8(value) THEN coalesce({_only_object('value', names, nonce, kept)}, "
-        f"CASE WHEN length(value) > {NAME_CHARACTERS_MAX} THEN {_only_object(shortened, [], nonce, lost)} END) END"
-    )
+def problem_expression() -> str:
+    """SQL for the reason why the line `value` is no row of a snapshot; null if it is one."""
+    return f"CASE WHEN {row_expression(FIELDS)} IS NULL THEN '{NO_ROW}' END"
 
 
 def rows_of(lines: DataFrame, commit: SnapshotCommit) -> DataFrame:
     """The rows of the table for the lines that are rows; other lines are left out."""
-    # A generator drops the lines that are none, and no optimizer rule moves a second parse below it.
-    row = f"explode(array_compact(array({row_expression(new_nonce())}))) AS row"
-    parsed = lines.selectExpr("value", "chunk", f"{MAY_QUOTE_JSON} AS may_quote_json", row)
+    parsed = lines.selectExpr("value", "chunk", f"{MAY_QUOTE_JSON} AS may_quote_json", row_generator(FIELDS))
     own = {
         "raw_json": "value",
         "ingestion_date": f"DATE'{commit.ingestion_date}'",
@@ -76,19 +44,6 @@ def rows_of(lines: DataFrame, commit: SnapshotCommit) -> DataFrame:
     return parsed.selectExpr(
         *(f"{own.get(column.name) or _value(column)} AS `{column.name}`" for column in SNAPSHOT.columns)
     )
-
-
-def new_nonce() -> str:
-    """A name that no landed line can hold."""
-    return f"n{secrets.token_hex(16)}"
-
-
-def _only_object(line: str, names: list[str], nonce: str, fields: str) -> str:
-    struct = ", ".join(f"{name} STRING" for name in [*names, nonce])
-    options = ", ".join(f"'{name}', '{value}'" for name, value in JSON_OPTIONS.items())
-    pair = f"from_json(concat('[', {line}, ',{{\"{nonce}\":1}}]'), 'ARRAY<STRUCT<{struct}>>', map({options}))"
-    is_row = f"size(p) = 2 AND get(p, 0) IS NOT NULL AND get(p, 1).{nonce} IS NOT NULL"
-    return f"get(transform(filter(array({pair}), p -> {is_row}), p -> struct({fields})), 0)"
 
 
 def write_snapshot(spark: SparkSession, landing: Landing, table: Table, commit: SnapshotCommit) -> Written | None:

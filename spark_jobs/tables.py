@@ -81,6 +81,12 @@ def run_sql(spark: SparkSession, statement: str) -> DataFrame:
     return spark.sql(statement)  # pyright: ignore[reportUnknownMemberType]
 
 
+def literal(text: str) -> str:
+    """A text in a SQL statement."""
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
+
+
 def ensure_table(spark: SparkSession, table: Table, schema: TableSchema) -> None:
     """Make the table, register it, or add the columns that it lacks.
 
@@ -94,7 +100,7 @@ def ensure_table(spark: SparkSession, table: Table, schema: TableSchema) -> None
         return
     missing = missing_columns(table, schema, {field.name: field.dataType.simpleString() for field in existing.fields})
     if table.name and table.path:
-        run_sql(spark, f"CREATE TABLE IF NOT EXISTS {table.sql} USING delta LOCATION {_literal(table.path)}")
+        run_sql(spark, f"CREATE TABLE IF NOT EXISTS {table.sql} USING delta LOCATION {literal(table.path)}")
     if missing:
         run_sql(spark, f"ALTER TABLE {table.sql} ADD COLUMNS ({', '.join(_declaration(column) for column in missing)})")
 
@@ -162,6 +168,11 @@ def history(spark: SparkSession, table: Table, last: int | None = None) -> list[
     return [Written(**row.asDict()) for row in ordered]
 
 
+def latest_version(spark: SparkSession, table: Table) -> int:
+    """The version that readers of a table see now."""
+    return int(run_sql(spark, f"DESCRIBE HISTORY {table.sql} LIMIT 1").collect()[0]["version"])
+
+
 def retrying(write: Callable[[], Result], sleep: Callable[[float], object], jitter: Callable[[], float]) -> Result:
     """Do a write again that lost a race against another writer (also one that made or altered the table), nothing else.
 
@@ -199,20 +210,20 @@ def _forgetful(spark: SparkSession) -> bool:
 
 def _create_statement(table: Table, schema: TableSchema) -> str:
     columns = ", ".join(_declaration(column) for column in schema.columns)
-    location = f" LOCATION {_literal(table.path)}" if table.name and table.path else ""
+    location = f" LOCATION {literal(table.path)}" if table.name and table.path else ""
+    layout = (
+        f"CLUSTER BY ({schema.clustered_by})" if schema.clustered_by else f"PARTITIONED BY ({schema.partitioned_by})"
+    )
+    # A merge would rewrite whole files for a few rows. Elsewhere nothing would be gained, and readers on pyarrow refuse
+    # tables with deletion vectors.
+    deletion_vectors = "true" if schema.clustered_by else "false"
     return (
-        f"CREATE TABLE IF NOT EXISTS {table.sql} ({columns}) USING delta PARTITIONED BY ({schema.partitioned_by})"
-        f"{location} COMMENT {_literal(schema.comment)}"
-        # Readers on pyarrow refuse tables with deletion vectors; a day is replaced whole, so they would gain nothing.
-        " TBLPROPERTIES ('delta.enableDeletionVectors' = 'false', "
+        f"CREATE TABLE IF NOT EXISTS {table.sql} ({columns}) USING delta {layout}"
+        f"{location} COMMENT {literal(schema.comment)}"
+        f" TBLPROPERTIES ('delta.enableDeletionVectors' = '{deletion_vectors}', "
         f"'delta.dataSkippingStatsColumns' = '{','.join(schema.statistics)}')"
     )
 
 
 def _declaration(column: Column) -> str:
-    return f"`{column.name}` {column.type} COMMENT {_literal(column.comment)}"
-
-
-def _literal(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{escaped}'"
+    return f"`{column.name}` {column.type} COMMENT {literal(column.comment)}"

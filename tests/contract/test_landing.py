@@ -127,4 +127,4 @@ async def test_deleting_the_last_file_of_a_folder_removes_the_folder(tmp_path: P
     landing = FolderLanding(tmp_path)
     await stored_part(landing, "chunks/d/attempt=1/part-00000.jsonl.gz", b"a")
     await landing.delete("chunks/d/attempt=1/part-00000.jsonl.gz")
-    assert list(tmp_path.iterdir()) == []  # noqa: ASYNC240
+    assert list(tmp_path.iterdir()) == []

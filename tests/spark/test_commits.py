@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import copy
 import json
-from datetime import date
+from datetime import UTC, date, datetime
 from itertools import permutations
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spark_jobs.commits import CommitName, SnapshotCommit, by_day, parse_document, parse_name, parse_snapshot
+from spark_jobs.commits import CommitName, FullScan, SnapshotCommit, by_day, parse_name
+from spark_jobs.documents import parse_classification, parse_document, parse_snapshot
 from spark_jobs.errors import CommitRefused
 from tests.spark.landing_builder import run_id
 
@@ -147,6 +148,51 @@ def test_a_path_outside_the_run_is_refused(path):
         parse(json.dumps(document(chunks=[entry() | {"path": path}])).encode())
 
 
+def classification(**changes):
+    said = {"kind": "classification", "completed_at": "2026-01-31T01:00:00+01:00", **changes}
+    return parse_classification(NAME, parse_document(NAME, json.dumps(document(**said)).encode()))
+
+
+def test_a_classification_needs_no_day_and_may_name_chunks_of_several():
+    other = entry("part-00001.jsonl.gz") | {"path": f"{FOLDER}/part-00000.jsonl.gz".replace("01-31", "02-01")}
+    commit = classification(ingestion_date=None, chunks=[entry(), other], rows=6, raw_bytes=60)
+    assert (commit.ingestion_date, commit.rows, commit.full_scan) == (None, 6, None)
+    assert classification().ingestion_date == date(2026, 1, 31)
+
+
+@pytest.mark.parametrize(
+    ("scope", "prefix"),
+    [
+        (None, None),
+        ({"prefix": "a", "complete": False}, None),
+        ({"prefix": None, "complete": True}, ""),
+        ({"complete": True}, ""),
+        ({"prefix": "/a/b/", "complete": True, "later": "key"}, "a/b"),
+    ],
+)
+def test_only_a_complete_scope_is_a_full_scan(scope, prefix):
+    at = datetime(2026, 1, 31, tzinfo=UTC)
+    assert classification(scope=scope).full_scan == (None if prefix is None else FullScan(prefix, at))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"scope": "all"},
+        {"scope": {"prefix": 5, "complete": True}},
+        {"scope": {"prefix": "a", "complete": 1}},
+        {"scope": {"prefix": "a"}},
+        {"scope": {"complete": True}, "completed_at": None},
+        {"scope": {"complete": True}, "completed_at": "soon"},
+        {"ingestion_date": "2026-02-30"},
+        {"chunks": [entry() | {"path": f"{FOLDER}/part-00000.jsonl.gz".replace("01-31", "1-31")}]},
+    ],
+)
+def test_a_classification_that_contradicts_itself_is_refused(changes):
+    with pytest.raises(CommitRefused, match="COMMIT_INVALID"):
+        classification(**changes)
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
@@ -192,7 +238,7 @@ def test_a_commit_is_known_by_its_name(file, name):
 
 def snapshot(number: int, *, sequence: int | None = None, capped: bool = False, day: int = 1, dataset: str = "a"):
     name = CommitName(dataset, number if sequence is None else sequence, run_id(number))
-    return SnapshotCommit(name, date(2026, 1, day), capped, 0, 0, (), ())
+    return SnapshotCommit(name, date(2026, 1, day), 0, 0, (), (), capped)
 
 
 def test_the_newest_of_a_day_comes_first_whatever_the_order_of_arrival():

@@ -25,6 +25,7 @@ def test_defaults_beside_a_path():
     assert settings.quarantine.label == "/data/t/dxr_quarantine"
     assert settings.ingest_log.label == "/data/t/dxr_ingest_log"
     assert settings.table_of("contracts").label == "/data/t/contracts"
+    assert settings.table_of("dxr_metadata").label == settings.classifications.label == "/data/t/dxr_metadata"
 
 
 def test_defaults_beside_a_name_on_databricks():
@@ -35,6 +36,36 @@ def test_defaults_beside_a_name_on_databricks():
     assert (settings.source, settings.landing_path, settings.on_databricks) == ("auto-loader", "/Volumes/a/b/c", True)
     assert settings.quarantine.sql == "`main`.`dxr`.`dxr_quarantine`"
     assert settings.table_of("contracts").label == "main.dxr.contracts"
+
+
+@pytest.mark.parametrize(
+    ("changes", "label"),
+    [
+        ({"METADATA_CATALOG": "main", "METADATA_SCHEMA": "gov", "METADATA_TABLE": "labels"}, "main.gov.labels"),
+        ({"METADATA_SCHEMA": "gov", "METADATA_TABLE": "labels"}, "gov.labels"),
+        ({"METADATA_CATALOG": "main", "METADATA_SCHEMA": "gov"}, "main.gov.news"),
+        ({"METADATA_TABLE": "main.gov.labels"}, "main.gov.labels"),
+        ({"METADATA_TABLE": "labels"}, "labels"),
+        ({"METADATA_PATH": "/elsewhere/labels"}, "/elsewhere/labels"),
+        ({}, "/data/t/news"),
+    ],
+)
+def test_the_table_of_classifications_has_the_names_of_the_seed(changes, label):
+    settings = load_settings({}, LOCAL | {"CLASSIFICATION_DATASET": "news"} | changes)
+    assert settings.table_of("news").label == label
+    assert settings.quarantine.label == "/data/t/dxr_quarantine"
+
+
+def test_a_job_for_classifications_alone_puts_the_other_tables_beside_theirs():
+    named = {"METADATA_CATALOG": "main", "METADATA_SCHEMA": "gov", "METADATA_TABLE": "labels"}
+    settings = load_settings({}, {k: v for k, v in LOCAL.items() if k != "DXR_DELTA_PATH"} | named)
+    tables = (settings.snapshots, settings.classifications, settings.quarantine, settings.ingest_log)
+    assert [table.label.removeprefix("main.gov.") for table in tables] == [
+        "file_metadata",
+        "labels",
+        "dxr_quarantine",
+        "dxr_ingest_log",
+    ]
 
 
 def test_a_flag_comes_before_the_environment_and_a_file_holds_a_value(tmp_path):
@@ -66,6 +97,12 @@ def test_a_flag_comes_before_the_environment_and_a_file_holds_a_value(tmp_path):
         ({"DXR_DELTA_TABLE": "a.b", "DXR_DELTA_PATH": "dbfs:/x"}, ["DXR_DELTA_PATH", "dbfs:/x", "LOCATION"]),
         ({"DXR_DELTA_TABLE": "a.b", "DXR_DELTA_PATH": "/Volumes/a/b/c"}, ["DXR_DELTA_PATH", "Unity Catalog"]),
         ({"QUARANTINE_PATH": "/data/t/files"}, ["different tables", "QUARANTINE"]),
+        ({"METADATA_PATH": "/data/t/files"}, ["different tables", "METADATA"]),
+        ({"METADATA_CATALOG": "main", "METADATA_TABLE": "labels"}, ["METADATA_SCHEMA", "METADATA_CATALOG"]),
+        ({"METADATA_SCHEMA": "gov", "METADATA_TABLE": "main.gov.labels"}, ["METADATA_TABLE", "main.gov.labels"]),
+        ({"METADATA_TABLE": "a b"}, ["METADATA_TABLE", "a b"]),
+        ({"METADATA_SCHEMA": "gov", "METADATA_PATH": "dbfs:/x"}, ["METADATA_PATH", "dbfs:/x", "LOCATION"]),
+        ({"METADATA_TABLE": "a.b", "METADATA_PATH": "/Volumes/a/b/c"}, ["METADATA_PATH", "Unity Catalog"]),
         (
             {"INGEST_TRIGGER": "continuous", "DATABRICKS_RUNTIME_VERSION": "client.4.1"},
             ["INGEST_TRIGGER", "serverless", "available-now"],

@@ -196,7 +196,7 @@ class ClassificationFlow:
                     "The volume was empty, though it had files before.",
                     "Check the mount of VOLUME_BASE_PATH; if the files really are gone, name a prefix that is left.",
                 )
-            gone = [path for path in paths if not any(is_below(path, folder) for folder in _unlisted(scan))]
+            gone = [path for path in paths if not any(is_below(path, folder) for folder in scan.unlisted)]
             at = self.clock.now_text()
             await writer.add([deleted(self.volume, path, at) for path in gone])
             await memory.deleted(gone)
@@ -245,7 +245,3 @@ class _Lanes:
 
 def _page(found: Iterator[VolumeFile | Unreadable]) -> list[VolumeFile | Unreadable]:
     return list(itertools.islice(found, _PAGE_FILES))
-
-
-def _unlisted(scan: VolumeScan) -> list[str]:
-    return ["" if folder == "." else folder for folder in scan.unlisted]

@@ -36,7 +36,8 @@ class VolumeScan:
     """Yields the files below a prefix, in the order in which the file system lists them.
 
     Memory is bounded by the depth of the tree, not by the number of files. After the last file, `skipped` counts what
-    is no regular file (links, FIFOs, devices) and `unlisted` names the folders that could not be listed.
+    is no regular file (links, FIFOs, devices) and `unlisted` names the folders that could not be listed (each of them
+    was yielded as `Unreadable`, too).
     """
 
     def __init__(self, root: Path, prefix: str = "") -> None:
@@ -46,15 +47,11 @@ class VolumeScan:
         self.unlisted: list[str] = []
 
     def __iter__(self) -> Iterator[VolumeFile | Unreadable]:
-        """Raises `RefusedError` (`VOLUME_UNAVAILABLE`) when the root or the prefix is no folder."""
+        """Raises `RefusedError` (`VOLUME_UNAVAILABLE`) when the root or the prefix is no folder or is closed."""
         start = self._root / self._prefix
         # A prefix that leads through a link would leave the volume.
         if not start.is_dir() or any(part.is_symlink() for part in _parts(self._root, self._prefix)):
-            raise RefusedError(
-                "VOLUME_UNAVAILABLE",
-                "The volume, or the prefix in it, is not there or is no folder.",
-                "Check VOLUME_CATALOG, VOLUME_SCHEMA, VOLUME_NAME, VOLUME_PREFIX and the mount of VOLUME_BASE_PATH.",
-            )
+            raise _unavailable("is not there or is no folder")
         yield from self._below(start)
 
     def _below(self, folder: Path | str) -> Iterator[VolumeFile | Unreadable]:
@@ -68,8 +65,12 @@ class VolumeScan:
                             pending.append(entry.path)
                         else:
                             yield from self._file(entry)
-            except OSError:
-                self.unlisted.append(self._relative(current))
+            except OSError as error:
+                if current == os.fspath(folder):
+                    raise _unavailable("cannot be listed") from error
+                relative = self._relative(current)
+                self.unlisted.append(relative)
+                yield Unreadable(relative, f"the folder cannot be listed: {os.strerror(error.errno or 0)}")
 
     def _file(self, entry: os.DirEntry[str]) -> Iterator[VolumeFile | Unreadable]:
         relative = self._relative(entry.path)
@@ -86,6 +87,14 @@ class VolumeScan:
     def _relative(self, path: str) -> str:
         # A name that is no UTF-8 is written with escapes: it must fit into JSON.
         return os.fsencode(os.path.relpath(path, self._root)).decode("utf-8", "backslashreplace")
+
+
+def _unavailable(why: str) -> RefusedError:
+    return RefusedError(
+        "VOLUME_UNAVAILABLE",
+        f"The volume, or the prefix in it, {why}.",
+        "Check VOLUME_CATALOG, VOLUME_SCHEMA, VOLUME_NAME, VOLUME_PREFIX and the mount of VOLUME_BASE_PATH.",
+    )
 
 
 def clean_prefix(prefix: str) -> str:

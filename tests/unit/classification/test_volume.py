@@ -83,11 +83,13 @@ def test_a_prefix_never_leads_out(prefix: str) -> None:
 
 def test_a_folder_that_vanishes_is_named(root: Path, tmp_path: Path) -> None:
     scan = VolumeScan(root)
-    found = []
+    found: list[VolumeFile | Unreadable] = []
     for file in scan:
         if not found:
             (root / "deep").rename(tmp_path / "gone")
             (root / "deeper").rename(tmp_path / "gone-too")
-        found.append(file.relative_path)
-    assert found == ["a.txt"]
+        found.append(file)
+    assert found[0].relative_path == "a.txt"
     assert sorted(scan.unlisted) == ["deep", "deeper"]
+    told = {file.relative_path: file.reason for file in found if isinstance(file, Unreadable)}
+    assert told == dict.fromkeys(("deep", "deeper"), "the folder cannot be listed: No such file or directory")

@@ -222,7 +222,7 @@ class _Lanes:
         while (batch := await batches.get()) is not None:
             steps = self._memory.steps(next(self._numbers), datasource_id, len(batch))
             outcome = await lane.classify(batch, steps)
-            await self._keep(outcome)
+            await self._keep(outcome, steps)
             self._progress.lanes[datasource_id] = "idle"
             if outcome.stuck and self._working > 1:
                 self._progress.lanes[datasource_id] = "stuck"
@@ -230,14 +230,15 @@ class _Lanes:
                 return
         await batches.put(None)  # for the other lanes
 
-    async def _keep(self, outcome: Outcome) -> None:
+    async def _keep(self, outcome: Outcome, steps: Steps) -> None:
         flow, at = self._flow, self._flow.clock.now_text()
         names = await self._names.of({one for _, hit in outcome.labelled for one in ids_of(hit)})
         records: list[dict[str, Any]] = [
             labelled(flow.volume, file, outcome.origin, hit, names, at) for file, hit in outcome.labelled
         ]
         records += [unlabelled(flow.volume, file, code, reason, at) for file, code, reason in outcome.unlabelled]
-        await self._writer.add(records)
+        chunk = await self._writer.add(records)
+        await steps.save("recorded", outcome.origin.job_id, outcome.origin.scan_id, chunk)
         await self._memory.labelled([file for file, _ in outcome.labelled])
         self._progress.labelled += len(outcome.labelled)
         self._progress.reasons.update(code for _, code, _ in outcome.unlabelled)

@@ -63,8 +63,8 @@ class _Sent:
 class Steps(Protocol):
     """Keeps what is known of a batch, before each step that could be lost."""
 
-    async def save(self, state: str, job_id: str | None, scan_id: int | None) -> None:
-        """Write it down. Raises `StoreError`."""
+    async def save(self, state: str, job_id: str | None, scan_id: int | None, chunk: str | None = None) -> None:
+        """Write it down; `chunk` is where its records went. Raises `StoreError`."""
         ...
 
 

@@ -27,10 +27,11 @@ class RecordWriter:
         self._published: list[Chunk] = []
         self._alone = asyncio.Lock()
 
-    async def add(self, records: list[dict[str, Any]]) -> None:
-        """Append records. Raises `LandingError`."""
+    async def add(self, records: list[dict[str, Any]]) -> str | None:
+        """Append records; the chunk that took the last one. Raises `LandingError`."""
         if records:
             await self._work(lambda: self._writer.write([msgspec.json.encode(record) for record in records]))
+        return self._writer.open_path
 
     async def close(self) -> list[Chunk]:
         """Seal and publish what is open; every chunk of the run."""

@@ -43,6 +43,11 @@ class ChunkWriter:
         self._number = 0
         self._open: _OpenChunk | None = None
 
+    @property
+    def open_path(self) -> str | None:
+        """The part that took the last line, unless it is sealed."""
+        return self._open.part.path if self._open else None
+
     def write(self, lines: list[bytes]) -> Iterator[SealedChunk]:
         r"""Append lines (without ``\n``); yields the parts that this filled."""
         for batch, batch_bytes in _batches(lines, self._chunk_bytes_max):

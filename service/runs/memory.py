@@ -121,9 +121,9 @@ class BatchSteps:
     datasource_id: str
     files: int
 
-    async def save(self, state: str, job_id: str | None, scan_id: int | None) -> None:
+    async def save(self, state: str, job_id: str | None, scan_id: int | None, chunk: str | None = None) -> None:
         """Write it down."""
-        known = {"state": state, "job_id": job_id, "scan_id": scan_id}
+        known = {"state": state, "job_id": job_id, "scan_id": scan_id, "chunk": chunk}
         row = {
             "run_id": self.run_id,
             "number": self.number,

@@ -58,6 +58,8 @@ batches = sa.Table(
     sa.Column("state", sa.String(16), nullable=False),
     sa.Column("job_id", sa.Text),
     sa.Column("scan_id", sa.BigInteger),
+    # Where its records went; until that chunk is published they are only in memory.
+    sa.Column("chunk", sa.Text),
 )
 
 files = sa.Table(

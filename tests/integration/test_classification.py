@@ -9,11 +9,13 @@ import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import sqlalchemy as sa
 
 from service import wiring
 from service.runs.execution import new_progress
 from service.runs.model import Run, State
 from service.runs.receipts import note_receipts
+from service.runs.schema import batches
 from service.runs.triggers import ClassificationRequest, resolve_classification
 from tests.conftest import TOKEN
 from tests.integration.runs import commits, root, stored_lines
@@ -130,6 +132,11 @@ async def test_every_file_gets_its_own_labels(shape: dict[str, Any], volume: Pat
         assert run.counts["labelled"] == 12
         assert balances(run)
         [commit] = commits(service)
+        async with service.store.begin() as connection:
+            kept = (await connection.execute(sa.select(batches))).mappings().all()
+        assert [row["state"] for row in kept] == ["recorded"] * 3
+        assert {row["chunk"] for row in kept} == {chunk["path"] for chunk in commit["chunks"]}
+        assert {row["scan_id"] for row in kept} == {record["datasource_scan_id"] for record in found.values()}
         assert (commit["kind"], commit["scope"]) == ("classification", {"prefix": "", "complete": False})
 
 

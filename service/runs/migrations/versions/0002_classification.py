@@ -22,6 +22,7 @@ def upgrade() -> None:
         sa.Column("state", sa.String(16), nullable=False),
         sa.Column("job_id", sa.Text),
         sa.Column("scan_id", sa.BigInteger),
+        sa.Column("chunk", sa.Text),
     )
     op.create_table(
         "classified_files",

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import stamina
 
 from service.errors import LandingError, UpstreamError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
 
 # A full disk or a missing right needs a person; only these may pass by themselves.
 _PASSING: Final = frozenset({"LANDING_UNAVAILABLE", "LANDING_SIZE"})
+
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,13 @@ class Retrying:
             wait_max=self.wait_s_max,
             wait_jitter=1.0,
         )
+
+    async def call(self, work: Callable[[], Awaitable[_T]]) -> _T:
+        """What `work` gives, tried again as often as allowed. Raises the last error."""
+        async for attempt in self.attempts():
+            with attempt:
+                return await work()
+        raise AssertionError  # the loop returns or raises
 
     def _decide(self, error: Exception) -> bool | float:
         self.on_error(error)

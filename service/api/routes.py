@@ -11,10 +11,12 @@ from service.api.access import PROBLEMS, PageCaller, Reader, ServiceDep, Trigger
 from service.api.models import ClassificationBody, ProblemBody, RunBody, SnapshotBody
 from service.errors import RefusedError, StoreError
 from service.landing.layout import DATASET_PATTERN, RUN_ID_PATTERN
+from service.runs.model import Request as RunRequest
 from service.runs.model import State
 from service.runs.receipts import overdue
 from service.runs.store import RunFilter
 from service.runs.triggers import ClassificationRequest, SnapshotRequest, resolve_classification, resolve_snapshot
+from service.wiring import Service
 
 v1 = APIRouter(prefix="/v1", responses=PROBLEMS)
 open_pages = APIRouter()
@@ -31,10 +33,8 @@ async def start_snapshot(
     """Start a snapshot run of a dataset."""
     asked = SnapshotRequest(**body.model_dump())
     today = service.clock.now().date()
-    run = await service.store.create(resolve_snapshot(asked, service.settings, today, f"api:{caller.name}"))
-    service.supervisor.wake()
-    response.headers["Location"] = f"/v1/runs/{run.id}"
-    return run.as_dict()
+    request = resolve_snapshot(asked, service.settings, today, f"api:{caller.name}")
+    return await _started(service, response, request)
 
 
 @v1.post("/classifications", status_code=202, response_model=RunBody, responses=_CONFLICT)
@@ -44,7 +44,13 @@ async def start_classification(
     """Start a classification run of the configured volume."""
     asked = ClassificationRequest(**body.model_dump())
     today = service.clock.now().date()
-    run = await service.store.create(resolve_classification(asked, service.settings, today, f"api:{caller.name}"))
+    return await _started(
+        service, response, resolve_classification(asked, service.settings, today, f"api:{caller.name}")
+    )
+
+
+async def _started(service: Service, response: Response, request: RunRequest) -> dict[str, Any]:
+    run = await service.store.create(request)
     service.supervisor.wake()
     response.headers["Location"] = f"/v1/runs/{run.id}"
     return run.as_dict()

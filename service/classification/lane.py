@@ -7,7 +7,7 @@ import mimetypes
 import os
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import aiofiles
 
@@ -18,7 +18,7 @@ from service.dxr.uploads import MultipartBody, Upload, UploadBrokenError, upload
 from service.errors import RefusedError, UpstreamError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+    from collections.abc import AsyncIterator, Mapping
     from pathlib import Path
 
     from service.classification.progress import Progress
@@ -31,7 +31,6 @@ _PIECE_BYTES: Final = 256 * 1024
 _SETTLE_EVERY_S_MAX: Final = 2.0
 # Errors that say that the job was not taken; after any other one it may exist.
 _NOT_TAKEN: Final = frozenset({"DXR_THROTTLED", "DXR_TOKEN_ROTATED"})
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +98,7 @@ class Lane:
         assert sent is not None  # noqa: S101 - the loop runs at least once
         if code:
             await steps.save("failed", sent.job_id, sent.scan_id)
-            stuck = code == "JOB_TIMEOUT" and await self._patiently(self._is_idle) is False
+            stuck = code == "JOB_TIMEOUT" and await self.retrying.call(self._is_idle) is False
             return Outcome(self._origin(sent), [], broken + [(file, code, reason) for file in files], stuck)
         await steps.save("finished", sent.job_id, sent.scan_id)
         matched = await self._settled(sent)
@@ -148,12 +147,12 @@ class Lane:
         """The job whose answer was lost, found by its unique names once the datasource is idle; None: send again."""
         deadline_s = _now_s() + self.times.job_timeout_s
         self._tell("looking for a job whose answer was lost")
-        while (idle := await self._patiently(self._is_idle)) is False and _now_s() < deadline_s:  # noqa: ASYNC110
+        while (idle := await self.retrying.call(self._is_idle)) is False and _now_s() < deadline_s:  # noqa: ASYNC110
             await asyncio.sleep(self.times.poll_s)
         settled_s = _now_s() + self.times.settle_s
         name = next(iter(uploads))
         while True:
-            hits = await self._patiently(lambda: self.classifier.hits_of_name(name))
+            hits = await self.retrying.call(lambda: self.classifier.hits_of_name(name))
             scan_id = scan_id_of(hits)
             if scan_id is not None:
                 return _Sent(uploads, "", scan_id)
@@ -170,7 +169,7 @@ class Lane:
             return "", "", sent
         deadline_s, job_id = _now_s() + self.times.job_timeout_s, sent.job_id
         while True:
-            job = await self._patiently(lambda: self.classifier.poll(self.datasource_id, job_id))
+            job = await self.retrying.call(lambda: self.classifier.poll(self.datasource_id, job_id))
             if job is None:
                 return "JOB_VANISHED", "DXR does not know the job any more", sent
             if job.scan_id is not None:
@@ -201,20 +200,14 @@ class Lane:
     async def _hits(self, sent: _Sent) -> list[dict[str, Any]]:
         scan_id = sent.scan_id
         if scan_id is not None:
-            return await self._patiently(lambda: self.classifier.hits_of_scan(scan_id))
+            return await self.retrying.call(lambda: self.classifier.hits_of_scan(scan_id))
         hits: list[dict[str, Any]] = []
         for name in sent.uploads:
-            hits += await self._patiently(lambda name=name: self.classifier.hits_of_name(name))
+            hits += await self.retrying.call(lambda name=name: self.classifier.hits_of_name(name))
         return hits
 
     async def _is_idle(self) -> bool | None:
         return await self.classifier.is_idle(self.datasource_id)
-
-    async def _patiently(self, call: Callable[[], Awaitable[_T]]) -> _T:
-        async for attempt in self.retrying.attempts():
-            with attempt:
-                return await call()
-        raise AssertionError  # the loop returns or raises
 
     def _upload(self, name: str, file: VolumeFile) -> Upload:
         content_type = mimetypes.guess_type(name)[0] or "application/octet-stream"

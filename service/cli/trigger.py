@@ -156,8 +156,9 @@ async def _until_ended(
     client: ServiceClient, run_id: str, progress: Progress | None, deadline_s: float | None, late: Exception | None
 ) -> dict[str, Any]:
     loop = asyncio.get_running_loop()
+    patience = Retrying(_POLL_ATTEMPTS, _POLL_WAIT_S_MAX, lambda _error: None)
     while True:
-        run = await _asked(client, run_id)
+        run = await patience.call(lambda: client.run(run_id))
         for name, value in run["progress"].items():
             if progress is not None and hasattr(progress, name):
                 setattr(progress, name, value)
@@ -166,13 +167,6 @@ async def _until_ended(
         if deadline_s is not None and late is not None and loop.time() >= deadline_s:
             raise late
         await asyncio.sleep(_POLL_S)
-
-
-async def _asked(client: ServiceClient, run_id: str) -> dict[str, Any]:
-    async for attempt in Retrying(_POLL_ATTEMPTS, _POLL_WAIT_S_MAX, lambda _error: None).attempts():
-        with attempt:
-            return await client.run(run_id)
-    raise AssertionError  # the loop returns or raises
 
 
 def _today() -> dt.date:

@@ -12,7 +12,6 @@ import structlog
 from service.classification.flow import ClassificationPlan
 from service.classification.progress import Progress as ClassificationProgress
 from service.errors import ConfigurationError, DxrIngestError, ErrorReport, LandingError
-from service.landing.attempts import Attempt
 from service.landing.history import commit_of_run
 from service.runs.memory import FileMemory
 from service.runs.model import Kind, Run, State
@@ -22,6 +21,7 @@ from service.snapshot.progress import Progress as SnapshotProgress
 if TYPE_CHECKING:
     from service.classification.flow import ClassificationFlow
     from service.clock import Clock
+    from service.landing.attempts import Attempt
     from service.landing.documents import Commit
     from service.landing.port import Landing
     from service.observability.metrics import Metrics
@@ -42,9 +42,9 @@ class _Attempts:
     run_id: str
 
     async def begin(self, newest_sequence: int) -> Attempt:
-        begun = await self.store.begin_attempt(self.run_id, newest_sequence)
-        _log.info("attempt_started", run_id=self.run_id, attempt=begun.number)
-        return Attempt(begun.number, begun.sequence, begun.started_at)
+        attempt = await self.store.begin_attempt(self.run_id, newest_sequence)
+        _log.info("attempt_started", run_id=self.run_id, attempt=attempt.number)
+        return attempt
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from service.clock import as_text, microseconds
 from service.errors import AlreadyActiveError, ErrorReport, NotFoundError, StoreError
+from service.landing.attempts import Attempt
 from service.runs.model import ACTIVE, Kind, Request, Run, State, predecessors
 from service.runs.schema import runs
 
@@ -39,15 +40,6 @@ class RunFilter:
     dataset: str | None = None
     state: str | None = None
     cursor: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Begun:
-    """An attempt as the store counted it."""
-
-    number: int
-    sequence: int
-    started_at: str
 
 
 class RunStore:
@@ -149,7 +141,7 @@ class RunStore:
         started = sa.func.coalesce(runs.c.started_at, self._clock.now_text())
         return await self._move(run_id, State.RUNNING, started_at=started, cancel_requested=False)
 
-    async def begin_attempt(self, run_id: str, newest_sequence: int) -> Begun:
+    async def begin_attempt(self, run_id: str, newest_sequence: int) -> Attempt:
         """Count an attempt and give it its sequence: microseconds of now, above all that the dataset has had."""
         started_at = self._clock.now()
         async with self.begin() as connection:
@@ -164,7 +156,7 @@ class RunStore:
             )
         if number is None:
             raise StoreError("NOT_RUNNING", f"Run {run_id} is not running any more.", "Look at its state.")
-        return Begun(number, sequence, as_text(started_at))
+        return Attempt(number, sequence, as_text(started_at))
 
     async def save_progress(self, run_id: str, progress: dict[str, Any]) -> None:
         """Keep what a running run tells."""

@@ -55,15 +55,12 @@ class SnapshotFlow:
 
     async def run(self, plan: SnapshotPlan, attempts: Attempts, progress: Progress) -> tuple[str, Commit]:
         """The path and content of the published commit. Raises the errors of `service.errors`; then there is none."""
-        async for retry in self.retrying.attempts():
-            with retry:
-                # An attempt whose put failed may have published all the same: never a second commit of one run.
-                if published := await commit_of_run(self.landing, plan.dataset, plan.run_id):
-                    return published
-                return await self._attempt(plan, attempts, progress)
-        raise AssertionError  # the loop returns or raises
+        return await self.retrying.call(lambda: self._attempt(plan, attempts, progress))
 
     async def _attempt(self, plan: SnapshotPlan, attempts: Attempts, progress: Progress) -> tuple[str, Commit]:
+        # An attempt whose put failed may have published all the same: never a second commit of one run.
+        if published := await commit_of_run(self.landing, plan.dataset, plan.run_id):
+            return published
         if plan.record_cap is not None:
             full = await standing_full_snapshot(self.landing, plan.dataset, plan.ingestion_date)
             refuse_capped_over_full(plan, full)

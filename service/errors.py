@@ -3,7 +3,7 @@
     DxrIngestError
     ├── ConfigurationError      change a setting, then start again            exit 3
     ├── CredentialError         renew or correct the credential that is named exit 4
-    ├── UpstreamError           wait, then try again: DXR did not deliver     exit 5
+    ├── UpstreamError           wait, then try again: DXR or Databricks did not deliver   exit 5
     ├── LandingError            make room or grant the right, then try again  exit 1 (4 when permission is missing)
     ├── RefusedError            look at the request or the data; a repeat would end the same way   exit 1
     ├── AlreadyActiveError      wait for the active run, or cancel it         exit 7
@@ -39,11 +39,11 @@ class ConfigurationError(DxrIngestError):
 
 
 class CredentialError(DxrIngestError):
-    """A credential was refused: by DXR (`DXR_UNAUTHORIZED`, `DXR_FORBIDDEN`) or by the service (`UNAUTHORIZED`)."""
+    """A credential was refused: by DXR (`DXR_UNAUTHORIZED`), by Databricks or by the service (`UNAUTHORIZED`)."""
 
 
 class UpstreamError(DxrIngestError):
-    """DXR did not deliver a whole answer; the attempt is thrown away and another one may succeed."""
+    """DXR or Databricks did not deliver a whole answer; the attempt is thrown away and another one may succeed."""
 
     retryable = True
 
@@ -100,6 +100,19 @@ _EXIT_CODES = {
     "UNAUTHORIZED": 4,
     "FORBIDDEN": 4,
     "LANDING_FORBIDDEN": 4,
+    "DXR_SECRET_REFUSED": 4,
+    "DATABRICKS_TLS": 3,
+    "DATABRICKS_UNAUTHORIZED": 4,
+    "DATABRICKS_FORBIDDEN": 4,
+    "DATABRICKS_AUTHENTICATION": 5,
+    "DATABRICKS_CUT": 5,
+    "DATABRICKS_DNS": 5,
+    "DATABRICKS_NO_API": 5,
+    "DATABRICKS_SIZE": 5,
+    "DATABRICKS_THROTTLED": 5,
+    "DATABRICKS_TIMEOUT": 5,
+    "DATABRICKS_UNAVAILABLE": 5,
+    "DATABRICKS_UNREACHABLE": 5,
     "DXR_UNREACHABLE": 5,
     "DXR_DNS": 5,
     "DXR_UNAVAILABLE": 5,

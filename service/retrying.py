@@ -22,9 +22,9 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class Retrying:
-    """`DXR_RETRY_ATTEMPTS` tries in all, at most `DXR_RETRY_MAX_WAIT_SECONDS` apart, with jitter.
+    """So many tries in all, at most `wait_s_max` apart, with jitter.
 
-    A `Retry-After` of DXR is honoured up to that cap. `on_error` is told what ended each attempt.
+    A `Retry-After` is honoured up to that cap. `on_error` is told what ended each attempt.
     """
 
     attempts_max: int

@@ -77,6 +77,7 @@ def _existing_file(value: Path) -> Path:
     return value
 
 
+_VOLUME: Final = re.compile(r"/Volumes(/(?!\.\.?(/|$))[^/\x00-\x1f]{1,255}){3,}")
 # The Spark job refuses stored chunks above this size; a row is held in memory.
 SIZE_MAX: Final = 512 * 2**20
 
@@ -154,6 +155,10 @@ class Settings(ClientSettings):
     dxr_bearer_token_file: Annotated[
         Path | None, Field(description="file with the DXR token; read again when DXR answers 401 or 403")
     ] = None
+    dxr_token_scope: Annotated[str | None, Field(description="Databricks secret scope with the DXR token")] = None
+    dxr_token_key: Annotated[str | None, Field(description="key of the DXR token in that scope")] = None
+    dxr_secret_scope: Annotated[str | None, Field(description="another name of DXR_TOKEN_SCOPE")] = None
+    dxr_secret_key: Annotated[str | None, Field(description="another name of DXR_TOKEN_KEY")] = None
     dxr_verify_ssl: Annotated[bool, Field(description="verify DXR's certificate; false is for tests only")] = True
     dxr_ca_bundle_path: Annotated[
         Annotated[Path, AfterValidator(_existing_file)] | None, Field(description="CA bundle for DXR's certificate")
@@ -204,8 +209,15 @@ class Settings(ClientSettings):
     dxr_max_bytes_per_job: Annotated[Size, Field(description="bytes of files in one job")] = 30_000_000
     dxr_max_files_per_job: Annotated[int, Field(ge=1, le=10_000, description="files in one job")] = 25
 
-    landing_path: Annotated[Path, Field(description="root of the landing")]
+    landing_path: Annotated[
+        Path, Field(description="root of the landing: a folder, or /Volumes/<catalog>/<schema>/<volume>[/…]")
+    ]
     landing_chunk_bytes: Annotated[Size, Field(description="raw bytes of a chunk")] = 64 * 2**20
+
+    databricks_host: Annotated[str | None, Field(description="address of the Databricks workspace")] = None
+    databricks_token: Annotated[SecretStr | None, Field(description="personal access token, for trials")] = None
+    databricks_client_id: Annotated[str | None, Field(description="application id of the service principal")] = None
+    databricks_client_secret: Annotated[SecretStr | None, Field(description="its OAuth secret")] = None
 
     service_host: Annotated[str, Field(description="address that `serve` listens on")] = "127.0.0.1"
     service_port: Annotated[int, Field(ge=0, le=65535, description="port that `serve` listens on; 0: a free one")] = (
@@ -234,17 +246,42 @@ class Settings(ClientSettings):
                 f"The query of {self.snapshot_dataset} is set twice: DXR_QUERY and datasets in {YAML_FILE}.",
                 "Keep one of them.",
             )
-        if str(self.landing_path).removeprefix("dbfs:").startswith("/Volumes/"):
+        if self.landing_volume and not _VOLUME.fullmatch(self.landing_volume):
             raise ConfigurationError(
-                "LANDING_PATH names a Unity Catalog volume, which this version cannot write yet.",
-                "Name a local folder; the Databricks landing comes with a later version.",
+                f"LANDING_PATH is {self.landing_path}, which is no place in a Unity Catalog volume.",
+                "Write it as /Volumes/<catalog>/<schema>/<volume>, with folders behind it if you like.",
             )
+        self.dxr_secret  # noqa: B018 - raises when it is said in two ways
         return self
 
     @property
     def has_dxr_token(self) -> bool:
         """Whether a snapshot can be asked for."""
-        return self.dxr_bearer_token is not None or self.dxr_bearer_token_file is not None
+        return bool(self.dxr_bearer_token or self.dxr_bearer_token_file or self.dxr_secret)
+
+    @property
+    def dxr_secret(self) -> tuple[str, str] | None:
+        """Scope and key of the Databricks secret with the DXR token."""
+        pairs = {
+            "DXR_TOKEN": (self.dxr_token_scope, self.dxr_token_key),
+            "DXR_SECRET": (self.dxr_secret_scope, self.dxr_secret_key),
+        }
+        for name, (scope, key) in pairs.items():
+            if bool(scope) != bool(key):
+                missing = "KEY" if scope else "SCOPE"
+                raise ConfigurationError(f"{name}_{missing} is not set.", f"{name}_SCOPE and {name}_KEY go together.")
+        said = {(scope, key) for scope, key in pairs.values() if scope and key}
+        if len(said) > 1:
+            raise ConfigurationError(
+                "DXR_TOKEN_SCOPE/_KEY and DXR_SECRET_SCOPE/_KEY name different secrets.", "Keep one pair."
+            )
+        return said.pop() if said else None
+
+    @property
+    def landing_volume(self) -> str | None:
+        """The landing's root in a volume; None when it is a local folder."""
+        root = str(self.landing_path).removeprefix("dbfs:")
+        return root if root == "/Volumes" or root.startswith("/Volumes/") else None
 
     @property
     def datasource_ids(self) -> list[str]:
@@ -255,7 +292,7 @@ class Settings(ClientSettings):
     def missing_for_classification(self) -> list[str]:
         """The variables without which no classification can be asked for."""
         needed = {
-            "DXR_BEARER_TOKEN or DXR_BEARER_TOKEN_FILE": self.has_dxr_token,
+            "DXR_BEARER_TOKEN_FILE (or DXR_BEARER_TOKEN, or DXR_TOKEN_SCOPE and DXR_TOKEN_KEY)": self.has_dxr_token,
             "VOLUME_CATALOG": self.volume_catalog,
             "VOLUME_SCHEMA": self.volume_schema,
             "VOLUME_NAME": self.volume_name,

@@ -16,12 +16,17 @@ from service.classification.lane import LaneTimes
 from service.classification.packing import Budget
 from service.classification.records import Volume
 from service.clock import Clock, SystemClock
+from service.databricks.files import Files
+from service.databricks.identity import Credentials, Identity
+from service.databricks.secrets import read_secret
+from service.databricks.workspace import Workspace
 from service.dxr.classifier import Classifier
 from service.dxr.files import FilesStream
 from service.dxr.session import DxrSession
-from service.dxr.token import BearerToken
-from service.errors import DxrIngestError
+from service.dxr.token import BearerToken, read_token_file
+from service.errors import DxrIngestError, UpstreamError
 from service.landing.folder import FolderLanding
+from service.landing.volume import VolumeLanding
 from service.observability.metrics import Metrics
 from service.retrying import Retrying
 from service.runs.execution import Execution
@@ -35,12 +40,16 @@ from service.snapshot.plan import SnapshotRules
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
+    from pydantic import SecretStr
+
     from service.landing.port import Landing
     from service.settings import Settings, StoreSettings
 
 _log = structlog.get_logger(__name__)
 # Compression leaves the GIL; more threads than this only add switches (docs/decisions/0006).
 _WORKERS = 2
+# Tries of one request to Databricks: with one in ten failing, one request in a hundred million is given up.
+_DATABRICKS_TRIES_MAX = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +82,13 @@ async def opened(settings: Settings, clock: Clock | None = None) -> AsyncGenerat
     metrics = Metrics()
     stamina.instrumentation.set_on_retry_hooks([])  # attempts are counted and logged here, once
     with held_state_dir(settings.state_dir), ThreadPoolExecutor(_WORKERS, thread_name_prefix="landing") as workers:
-        async with opened_store(settings, clock) as store, _dxr(settings) as session:
+        async with (
+            opened_store(settings, clock) as store,
+            _databricks(settings, metrics) as workspace,
+            _dxr(settings, workspace) as session,
+        ):
             await store.open()
-            landing = FolderLanding(settings.landing_path)
+            landing = _landing(settings, workspace)
             snapshots = SnapshotFlow(
                 source=FilesStream(session),
                 landing=landing,
@@ -124,14 +137,59 @@ def _classifications(
 
 
 @contextlib.asynccontextmanager
-async def _dxr(settings: Settings) -> AsyncGenerator[DxrSession]:
-    secret = settings.dxr_bearer_token
-    token = BearerToken(secret.get_secret_value() if secret else None, settings.dxr_bearer_token_file)
+async def _databricks(settings: Settings, metrics: Metrics) -> AsyncGenerator[Workspace]:
+    """The workspace; asked for a token at once if the landing lies there, so that wrong credentials end the start."""
+
+    def value(secret: SecretStr | None) -> str | None:
+        return secret.get_secret_value() if secret else None
+
+    credentials = Credentials(
+        settings.databricks_host,
+        value(settings.databricks_token),
+        settings.databricks_client_id,
+        value(settings.databricks_client_secret),
+    )
+    retrying = Retrying(_DATABRICKS_TRIES_MAX, settings.dxr_retry_max_wait_seconds, metrics.databricks_request_failed)
+    workspace = Workspace(Identity(credentials), settings.dxr_user_agent, retrying)
+    try:
+        if settings.landing_volume:
+            try:
+                _log.info("databricks_signed_in", host=await workspace.sign_in())
+            except UpstreamError as error:  # it may come back; a run would say so
+                _log.warning("databricks_away", code=error.code)
+        yield workspace
+    finally:
+        await workspace.close()
+
+
+def _landing(settings: Settings, workspace: Workspace) -> Landing:
+    if settings.landing_volume:
+        return VolumeLanding(settings.landing_volume, Files(workspace))
+    return FolderLanding(settings.landing_path)
+
+
+@contextlib.asynccontextmanager
+async def _dxr(settings: Settings, workspace: Workspace) -> AsyncGenerator[DxrSession]:
+    token = _dxr_token(settings, workspace)
     session = DxrSession(settings.dxr_base_url, token, settings.dxr_user_agent, tls=_tls(settings))
     try:
         yield session
     finally:
         await session.close()
+
+
+def _dxr_token(settings: Settings, workspace: Workspace) -> BearerToken:
+    file, value, secret = settings.dxr_bearer_token_file, settings.dxr_bearer_token, settings.dxr_secret
+    if file:
+        return BearerToken("DXR_BEARER_TOKEN_FILE", lambda: read_token_file(file))
+    if value or not secret:
+        return BearerToken("DXR_BEARER_TOKEN", lambda: _said(value))
+    scope, key = secret
+    return BearerToken(f"the Databricks secret {scope}/{key}", lambda: read_secret(workspace, scope, key))
+
+
+async def _said(value: SecretStr | None) -> str:
+    return value.get_secret_value() if value else ""
 
 
 def _tls(settings: Settings) -> ssl.SSLContext | bool:

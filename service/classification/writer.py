@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from service.landing.chunks import ChunkWriter, SealedChunk
+from service.landing.publish import PartPublisher
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -21,10 +22,9 @@ class RecordWriter:
     """Takes records from all lanes, one caller at a time, and publishes each chunk as it fills."""
 
     def __init__(self, landing: Landing, folder: str, chunk_bytes_max: int, workers: Executor) -> None:
-        self._landing = landing
         self._workers = workers
         self._writer = ChunkWriter(landing, folder, "part", chunk_bytes_max)
-        self._published: list[Chunk] = []
+        self._published = PartPublisher(landing)
         self._alone = asyncio.Lock()
 
     async def add(self, records: list[dict[str, Any]]) -> str | None:
@@ -36,11 +36,12 @@ class RecordWriter:
     async def close(self) -> list[Chunk]:
         """Seal and publish what is open; every chunk of the run."""
         await self._work(self._writer.close)
-        return self._published
+        return await self._published.finish()
 
     async def discard(self) -> None:
         """Forget what is not published; what is published nothing refers to."""
         async with self._alone:
+            await self._published.discard()
             self._writer.discard()
 
     async def _work(self, work: Callable[[], Iterator[SealedChunk]]) -> None:
@@ -52,5 +53,4 @@ class RecordWriter:
                 await asyncio.wait([done])
                 raise
             for one in sealed:
-                await self._landing.publish(one.part, one.chunk.stored_bytes)
-                self._published.append(one.chunk)
+                await self._published.add(one)

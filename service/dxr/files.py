@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import aiohttp
 
-from service.dxr.session import mapped_errors
+from service.dxr.session import DXR
 from service.errors import RefusedError, UpstreamError
+from service.upstream import mapped_errors
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -57,7 +58,7 @@ class FilesBody:
         if self.empty:
             return b""
         content = self._response.content
-        with mapped_errors():
+        with mapped_errors(DXR):
             try:
                 return await content.readany()
             except RuntimeError as error:

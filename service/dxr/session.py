@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import email.utils
 import json
-import urllib.request
 from typing import TYPE_CHECKING, Any, Final
 
 import aiohttp
 from yarl import URL
 
 from service.dxr.inflate import decoder_for
-from service.errors import ConfigurationError, CredentialError, RefusedError, UpstreamError
+from service.errors import CredentialError, RefusedError, UpstreamError
+from service.upstream import CONNECT_TIMEOUT_S, Partner, mapped_errors, proxy_of, retry_after_s
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncGenerator, AsyncIterator, Generator, Mapping
+    from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 
     from service.dxr.token import BearerToken
 
-CONNECT_TIMEOUT_S: Final = 30.0
+DXR: Final = Partner(
+    name="DXR",
+    codes="DXR",
+    address="DXR_BASE_URL",
+    trust="Set DXR_CA_BUNDLE_PATH to the bundle that signed it; DXR_VERIFY_SSL=false is for tests only.",
+    cut="STREAM_CUT",
+)
 _REDIRECTS_MAX: Final = 3
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _READ_BUFFER_BYTES: Final = 1 << 20
@@ -43,7 +48,7 @@ class DxrSession:
             headers={"User-Agent": user_agent},
             auto_decompress=False,
             read_bufsize=_READ_BUFFER_BYTES,
-            proxy=_proxy_of(self._base),
+            proxy=proxy_of(self._base),
         )
 
     async def close(self) -> None:
@@ -108,7 +113,7 @@ class DxrSession:
         decoder = decoder_for(response.headers.get("Content-Encoding", ""))
         pieces: list[bytes] = []
         size = 0
-        with mapped_errors():
+        with mapped_errors(DXR):
             while piece := await response.content.readany():
                 for decoded in decoder.feed(piece):
                     pieces.append(decoded)
@@ -124,13 +129,13 @@ class DxrSession:
     ) -> aiohttp.ClientResponse:
         reread, redirects = False, 0
         while True:
-            authorized = {**headers, "Authorization": f"Bearer {self._token.read()}"}
-            with mapped_errors():
+            authorized = {**headers, "Authorization": f"Bearer {await self._token.read()}"}
+            with mapped_errors(DXR):
                 response = await self._http.request(method, url, headers=authorized, data=body, allow_redirects=False)
             try:
                 if response.status in {401, 403} and not reread:
                     reread = True
-                    if await asyncio.to_thread(self._token.reread):
+                    if await self._token.reread():
                         response.close()
                         if body is None or isinstance(body, bytes):
                             continue
@@ -168,7 +173,7 @@ class DxrSession:
         status = response.status
         if status < 300:
             return
-        retry_after_s = _retry_after_s(response.headers.get("Retry-After"))
+        wait_s = retry_after_s(response.headers.get("Retry-After"))
         match status:
             case 401:
                 raise CredentialError(
@@ -188,21 +193,21 @@ class DxrSession:
                 )
             case 429:
                 raise UpstreamError(
-                    "DXR_THROTTLED", "DXR asks to slow down (429).", "Try again later.", retry_after_s=retry_after_s
+                    "DXR_THROTTLED", "DXR asks to slow down (429).", "Try again later.", retry_after_s=wait_s
                 )
             case 504:
                 raise UpstreamError(
                     "DXR_TOO_BROAD",
                     "DXR gave up on the query (504): it is too broad for this instance.",
                     "Narrow DXR_QUERY, for instance by datasource, and make a dataset of each part.",
-                    retry_after_s=retry_after_s,
+                    retry_after_s=wait_s,
                 )
             case 408 | 425 | _ if status in {408, 425} or status >= 500:
                 raise UpstreamError(
                     "DXR_UNAVAILABLE",
                     f"DXR answered with status {status}.",
                     "Look at the state of the Data X-Ray instance, then try again.",
-                    retry_after_s=retry_after_s,
+                    retry_after_s=wait_s,
                 )
             case _:
                 raise RefusedError(
@@ -212,67 +217,9 @@ class DxrSession:
                 )
 
 
-def _proxy_of(url: URL) -> str | None:
-    """The proxy that HTTPS_PROXY, HTTP_PROXY and NO_PROXY mean. Not `trust_env`, which would read ~/.netrc too."""
-    if not url.host or urllib.request.proxy_bypass(url.host):
-        return None
-    return urllib.request.getproxies().get(url.scheme)
-
-
 def _redirected_away(why: str) -> RefusedError:
     return RefusedError(
         "DXR_REDIRECTED",
         f"DXR's answer was not followed: {why}.",
         "Set DXR_BASE_URL to the address that answers itself.",
     )
-
-
-def _retry_after_s(header: str | None) -> float | None:
-    """Seconds of a `Retry-After` header, a number or a date (RFC 9110); None when there is none that makes sense."""
-    if header is None:
-        return None
-    try:
-        return max(0.0, float(int(header)))
-    except ValueError:
-        pass
-    try:
-        moment = email.utils.parsedate_to_datetime(header)
-    except ValueError:
-        return None
-    now = email.utils.localtime()
-    return max(0.0, (moment - now).total_seconds()) if moment.tzinfo else None
-
-
-@contextlib.contextmanager
-def mapped_errors() -> Generator[None]:
-    """The one place where errors of aiohttp become ours; a test holds it to be complete."""
-    try:
-        yield
-    except aiohttp.ClientConnectorDNSError as error:
-        raise UpstreamError(
-            "DXR_DNS",
-            "The host of DXR_BASE_URL is not found (DNS).",
-            "Check DXR_BASE_URL and the cluster's name service.",
-        ) from error
-    except (aiohttp.ClientConnectorCertificateError, aiohttp.ClientSSLError) as error:
-        raise ConfigurationError(
-            "The TLS certificate of DXR is not trusted or the TLS handshake failed.",
-            "Set DXR_CA_BUNDLE_PATH to the bundle that signed it; DXR_VERIFY_SSL=false is for tests only.",
-            code="DXR_TLS",
-        ) from error
-    except (aiohttp.ClientConnectorError, aiohttp.ServerTimeoutError) as error:
-        raise UpstreamError(
-            "DXR_UNREACHABLE", "DXR cannot be reached.", "Check DXR_BASE_URL, the network policy and proxies."
-        ) from error
-    except aiohttp.InvalidURL as error:
-        raise ConfigurationError("DXR_BASE_URL is not an address.", "Write it as https://host[:port].") from error
-    except aiohttp.ClientError as error:
-        raise UpstreamError(
-            "STREAM_CUT",
-            f"The answer of DXR broke off or is malformed ({type(error).__name__}).",
-            "Nothing was committed; the attempt is repeated from the start.",
-        ) from error
-    except (ConnectionError, OSError) as error:
-        raise UpstreamError(
-            "DXR_UNREACHABLE", "The connection to DXR failed.", "Check DXR_BASE_URL, the network policy and proxies."
-        ) from error

@@ -1,46 +1,48 @@
-"""DXR's bearer token: from a value, or from a file that is read again when DXR refuses what it held before."""
+"""DXR's bearer token: a value, a file or a Databricks secret; the last two are read again when DXR refuses it."""
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from service.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
     from pathlib import Path
 
 
 class BearerToken:
-    """Never shows itself in a `repr`."""
+    """The token that `fetch` gives, kept until DXR refuses it. `setting` is where a person has to look.
 
-    def __init__(self, value: str | None, file: Path | None) -> None:
-        self._value = value
-        self._file = file
+    Never shows itself in a `repr`.
+    """
 
-    @property
-    def setting(self) -> str:
-        """The setting that a person has to look at."""
-        return "DXR_BEARER_TOKEN_FILE" if self._file else "DXR_BEARER_TOKEN"
+    def __init__(self, setting: str, fetch: Callable[[], Awaitable[str]]) -> None:
+        self.setting = setting
+        self._fetch = fetch
+        self._value: str | None = None
 
-    def read(self) -> str:
-        """The token. Raises `ConfigurationError` when its file cannot be read or is empty."""
-        if self._value is None and self._file:
-            try:
-                self._value = self._file.read_text(encoding="utf-8").strip()
-            except (OSError, UnicodeDecodeError) as error:
-                raise ConfigurationError(
-                    f"DXR_BEARER_TOKEN_FILE names {self._file}, which cannot be read ({type(error).__name__}).",
-                    "Mount the secret there, readable for this process.",
-                ) from error
+    async def read(self) -> str:
+        """The token. Raises `ConfigurationError` when there is none, and what `fetch` raises."""
+        if self._value is None:
+            self._value = (await self._fetch()).strip()
         if not self._value:
-            raise ConfigurationError(
-                "No DXR token is set.", "Set DXR_BEARER_TOKEN, or DXR_BEARER_TOKEN_FILE to a mounted secret."
-            )
+            raise ConfigurationError(f"{self.setting} holds no DXR token.", "Put the token there.")
         return self._value
 
-    def reread(self) -> bool:
-        """Read the file once more; whether the token is another one now. Rotation needs no restart."""
-        if not self._file:
-            return False
+    async def reread(self) -> bool:
+        """Fetch it once more; whether the token is another one now. Rotation needs no restart."""
         before, self._value = self._value, None
-        return self.read() != before
+        return await self.read() != before
+
+
+async def read_token_file(file: Path) -> str:
+    """The content of a mounted secret. Raises `ConfigurationError` when it cannot be read."""
+    try:
+        return await asyncio.to_thread(file.read_text, encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(
+            f"DXR_BEARER_TOKEN_FILE names {file}, which cannot be read ({type(error).__name__}).",
+            "Mount the secret there, readable for this process.",
+        ) from error

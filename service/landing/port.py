@@ -40,7 +40,11 @@ class Part(Protocol):
 
 
 class Landing(Protocol):
-    """Paths are relative to the root, with `/`. All methods raise `LandingError`, with a code and a hint."""
+    """Paths are relative to the root, with `/`.
+
+    Methods raise `LandingError`; a volume also what Databricks answers: `UpstreamError`, `CredentialError`,
+    `RefusedError`, `ConfigurationError`. Each has a code and a hint.
+    """
 
     def new_part(self, path: str) -> Part:
         """Begin a chunk."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from service.errors import DxrIngestError
 from service.runs.model import State
 
 if TYPE_CHECKING:
@@ -38,6 +39,12 @@ class Metrics:
             ["reason"],
             registry=self._registry,
         )
+        self._databricks = Counter(
+            "dxr_ingest_databricks_request_failures",
+            "Requests to Databricks that failed; those that can be are tried again.",
+            ["reason"],
+            registry=self._registry,
+        )
         self._overdue = Gauge(
             "dxr_ingest_receipts_overdue", "Landed runs whose receipt is missing for too long.", registry=self._registry
         )
@@ -54,6 +61,10 @@ class Metrics:
     def attempt_failed(self, reason: str) -> None:
         """Count an attempt that will be repeated or that ended its run."""
         self._failed_attempts.labels(reason).inc()
+
+    def databricks_request_failed(self, error: Exception) -> None:
+        """Count one try of a request."""
+        self._databricks.labels(error.code if isinstance(error, DxrIngestError) else "INTERNAL").inc()
 
     def scrape(self, runs_by_state: dict[str, int], receipts_overdue: int) -> bytes:
         """The exposition text, with what the store says now."""

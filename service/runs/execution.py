@@ -11,7 +11,7 @@ import structlog
 
 from service.classification.flow import ClassificationPlan
 from service.classification.progress import Progress as ClassificationProgress
-from service.errors import ConfigurationError, DxrIngestError, ErrorReport, LandingError
+from service.errors import ConfigurationError, DxrIngestError, ErrorReport
 from service.landing.history import commit_of_run
 from service.runs.memory import FileMemory
 from service.runs.model import Kind, Run, State
@@ -76,7 +76,7 @@ class Execution:
         """A run whose process is gone: landed if its commit is there, cancelled if asked, else queued again."""
         try:
             ended = await self._stopped(run)
-        except LandingError as error:
+        except DxrIngestError as error:
             _log.warning("run_not_recovered", run_id=run.id, code=error.code)
             if error.code == "LANDING_DOCUMENT":  # its own commit cannot be read: waiting would not help
                 await self.store.fail(run.id, ErrorReport.of(error))
@@ -94,7 +94,7 @@ class Execution:
             except Exception as error:  # noqa: BLE001 - the run must end; the log names the place, never the text
                 _log.error("run_crashed", exc_info=error)
                 return await self._failed(run, ErrorReport.unexpected(error))
-        return await self.store.land(run.id, _state_of(commit), path, commit.counts)
+        return await self._landed(run, path, commit)
 
     async def _flow(self, run: Run, progress: Progress) -> tuple[str, Commit]:
         attempts = _Attempts(self.store, run.id)
@@ -113,16 +113,16 @@ class Execution:
         return await self.store.hand_back(run.id)
 
     async def _failed(self, run: Run, report: ErrorReport) -> Run | None:
-        with contextlib.suppress(LandingError):  # a landing that is away cannot say more than the error does
-            if published := await self._if_published(run):
-                return published
-        return await self.store.fail(run.id, report)
+        found: tuple[str, Commit] | None = None
+        with contextlib.suppress(DxrIngestError):  # a landing that is away cannot say more than the error does
+            found = await commit_of_run(self.landing, run.request.dataset, run.id)
+        return await self._landed(run, *found) if found else await self.store.fail(run.id, report)
 
     async def _if_published(self, run: Run) -> Run | None:
         found = await commit_of_run(self.landing, run.request.dataset, run.id)
-        if found is None:
-            return None
-        path, commit = found
+        return await self._landed(run, *found) if found else None
+
+    async def _landed(self, run: Run, path: str, commit: Commit) -> Run | None:
         return await self.store.land(run.id, _state_of(commit), path, commit.counts)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 import structlog
 
-from service.errors import ErrorReport, LandingError
+from service.errors import DxrIngestError, ErrorReport
 from service.landing.history import receipt_of
 from service.runs.model import Run, State
 
@@ -45,7 +45,7 @@ async def note_receipts(store: RunStore, landing: Landing) -> None:
     for run in await store.waiting_for_receipt():
         try:
             receipt = await receipt_of(landing, run.id)
-        except LandingError as error:
+        except DxrIngestError as error:
             _log.warning("receipt_unreadable", run_id=run.id, code=error.code)
             continue
         if receipt is not None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from service.dxr.inflate import decoder_for
 from service.landing.chunks import ChunkWriter, SealedChunk
-from service.landing.documents import Chunk
+from service.landing.publish import PartPublisher
 from service.snapshot.lines import LineSplitter
 from service.snapshot.rows import RowSorter, Sorted
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from concurrent.futures import Executor
 
+    from service.landing.documents import Chunk
     from service.landing.port import Landing
     from service.snapshot.progress import Progress
 
@@ -32,18 +33,19 @@ class Limits:
     chunk_bytes_max: int
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Contents:
     """What an attempt landed, as a commit names it."""
 
-    chunks: list[Chunk] = field(default_factory=list[Chunk])
-    rejects: list[Chunk] = field(default_factory=list[Chunk])
+    chunks: list[Chunk]
+    rejects: list[Chunk]
 
 
 class RowLander:
     """Takes blocks as they come; while one is worked on in a thread, the next one may be read.
 
-    At most one block waits and at most one part per kind is open, so memory does not grow with the stream.
+    At most one block waits, one part per kind is open and two are being published, so memory does not grow with the
+    stream.
     """
 
     def __init__(
@@ -57,7 +59,6 @@ class RowLander:
         workers: Executor,
         progress: Progress,
     ) -> None:
-        self._landing = landing
         self._workers = workers
         self._progress = progress
         self._decoder = decoder_for(content_encoding)
@@ -66,7 +67,7 @@ class RowLander:
         self._sorter = RowSorter(limits.row_bytes_max, record_cap)
         self._rows = ChunkWriter(landing, folder, "part", limits.chunk_bytes_max)
         self._rejects = ChunkWriter(landing, folder, "rejects", limits.chunk_bytes_max)
-        self._contents = Contents()
+        self._published = PartPublisher(landing)
         self._at_work: asyncio.Future[list[SealedChunk]] | None = None
 
     @property
@@ -92,7 +93,9 @@ class RowLander:
         await self._settle()
         self._begin(self._conclude)
         await self._settle()
-        return self._contents
+        chunks = await self._published.finish()
+        self._tell()
+        return Contents([chunk for chunk in chunks if not _is_rejects(chunk)], list(filter(_is_rejects, chunks)))
 
     async def discard(self) -> None:
         """Forget what is not published; what is published nothing refers to."""
@@ -101,6 +104,7 @@ class RowLander:
             if not self._at_work.cancelled() and self._at_work.exception() is None:
                 for sealed in self._at_work.result():
                     sealed.part.discard()
+        await self._published.discard()
         self._rows.discard()
         self._rejects.discard()
 
@@ -114,21 +118,16 @@ class RowLander:
         sealed = await asyncio.shield(self._at_work)
         self._at_work = None
         for one in sealed:
-            await self._landing.publish(one.part, one.chunk.stored_bytes)
-            kind = (
-                self._contents.chunks
-                if one.chunk.path.rpartition("/")[2].startswith("part")
-                else self._contents.rejects
-            )
-            kind.append(one.chunk)
+            await self._published.add(one)
         self._tell()
 
     def _tell(self) -> None:
         told, sorter = self._progress, self._sorter
         told.rows, told.rejected_rows, told.blank_lines = sorter.rows, sorter.rejected_rows, sorter.blank_lines
         told.served_lines = sorter.served_lines
-        told.stored_bytes = sum(chunk.stored_bytes for chunk in self._contents.chunks)
-        told.chunks = len(self._contents.chunks)
+        chunks = [chunk for chunk in self._published.chunks if not _is_rejects(chunk)]
+        told.stored_bytes = sum(chunk.stored_bytes for chunk in chunks)
+        told.chunks = len(chunks)
 
     def _land(self, block: bytes) -> Iterator[SealedChunk]:
         for piece in self._decoder.feed(block):
@@ -149,3 +148,7 @@ class RowLander:
         yield from self._rows.write(lines.rows)
         if lines.rejects:
             yield from self._rejects.write([msgspec.json.encode(reject) for reject in lines.rejects])
+
+
+def _is_rejects(chunk: Chunk) -> bool:
+    return chunk.path.rpartition("/")[2].startswith("rejects-")

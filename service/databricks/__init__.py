@@ -1,0 +1,1 @@
+"""Speaks to one Databricks workspace: identity, Files API, secrets."""

@@ -1,0 +1,108 @@
+"""A landing in a Unity Catalog volume, over the Files API: whole parts from memory, each verified, commits once.
+
+A part is held compressed in memory until it is published: a stream that was read cannot be sent again, and the Files
+API has no rename, so a part gets its name and its bytes in one PUT.
+"""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING
+
+from service.errors import LandingError
+from service.landing.port import Stored
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from service.databricks.files import Files
+    from service.landing.port import Part
+
+
+class VolumePart:
+    """A chunk in memory."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._buffer = io.BytesIO()
+
+    @property
+    def content(self) -> bytes:
+        """What was written."""
+        return self._buffer.getvalue()
+
+    def write(self, data: bytes) -> None:
+        """Append."""
+        self._buffer.write(data)
+
+    def seal(self) -> None:
+        """Nothing to do: it becomes durable when it is published."""
+
+    def discard(self) -> None:
+        """Free the memory."""
+        self._buffer = io.BytesIO()
+
+
+class VolumeLanding:
+    """The landing under `root`, `/Volumes/<catalog>/<schema>/<volume>[/…]`; the volume must exist."""
+
+    def __init__(self, root: str, files: Files) -> None:
+        self._root = root
+        self._files = files
+
+    def new_part(self, path: str) -> VolumePart:
+        """Begin a chunk."""
+        return VolumePart(path)
+
+    async def publish(self, part: Part, size_bytes: int) -> None:
+        """Store a sealed part and check its size there. Its name is new, so that a repeat may overwrite it."""
+        if not isinstance(part, VolumePart):
+            raise TypeError(part)
+        if len(part.content) != size_bytes:
+            raise LandingError(
+                "LANDING_SIZE",
+                f"{part.path} has {len(part.content)} bytes, {size_bytes} were expected.",
+                "This is a fault of the service; nothing was committed.",
+            )
+        await self._make_folder_of(part.path)
+        await self._files.put(self._at(part.path), part.content, overwrite=True)
+        part.discard()
+
+    async def put_new(self, path: str, content: bytes) -> None:
+        """Write a small file once; when there is one already, which a lost answer may mean, it is compared."""
+        await self._make_folder_of(path)
+        if not await self._files.put(self._at(path), content, overwrite=False) and await self.read(path) != content:
+            raise LandingError(
+                "LANDING_CONFLICT", f"{path} exists in the landing with other content.", "Nothing was changed."
+            )
+
+    async def read(self, path: str) -> bytes | None:
+        """The content of a small file; None when there is none."""
+        return await self._files.read(self._at(path))
+
+    async def list(self, folder: str) -> AsyncIterator[Stored]:
+        """Every finished file below `folder`, folder by folder."""
+        folders = [self._at(folder)]
+        while folders:
+            async for page in self._files.pages(folders.pop()):
+                for entry in page:
+                    if entry.name.startswith("."):
+                        continue
+                    if entry.is_directory:
+                        folders.append(entry.path.rstrip("/"))
+                    else:
+                        path = entry.path.removeprefix(f"{self._root}/")
+                        yield Stored(path, entry.size_bytes, entry.modified_ms / 1000)
+
+    async def delete(self, path: str) -> None:
+        """Remove a file and the folders left empty above it, but for the root."""
+        await self._files.delete(self._at(path))
+        folder = path.rpartition("/")[0]
+        while folder and await self._files.delete_directory(self._at(folder)):
+            folder = folder.rpartition("/")[0]
+
+    async def _make_folder_of(self, path: str) -> None:
+        await self._files.make_directory(self._at(path.rpartition("/")[0]))
+
+    def _at(self, path: str) -> str:
+        return f"{self._root}/{path}".rstrip("/")

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 YAML_FILE: Final = "dxr-ingest.yaml"
 TOKEN_CHARS_MIN: Final = 32
+# Where Databricks itself shows volumes.
+VOLUMES: Final = Path("/Volumes")
 
 _SIZE: Final = re.compile(r"^(\d+)\s*(B|kB|KB|MB|GB|KiB|MiB|GiB)?$")
 _UNITS: Final = {
@@ -194,7 +196,7 @@ class Settings(ClientSettings):
     volume_schema: Annotated[UcName | None, Field(description="schema of the volume to classify")] = None
     volume_name: Annotated[UcName | None, Field(description="volume to classify")] = None
     volume_prefix: Annotated[str, Field(description="only files below this folder of the volume")] = ""
-    volume_base_path: Annotated[Path, Field(description="where volumes are mounted")] = Path("/Volumes")
+    volume_base_path: Annotated[Path, Field(description="where volumes are mounted")] = VOLUMES
     dxr_datasource_id: Annotated[
         str | None,
         Field(

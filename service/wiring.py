@@ -13,8 +13,10 @@ import structlog
 
 from service.classification.flow import ClassificationFlow
 from service.classification.lane import LaneTimes
+from service.classification.mounted import MountedVolume
 from service.classification.packing import Budget
 from service.classification.records import Volume
+from service.classification.remote import RemoteVolume
 from service.clock import Clock, SystemClock
 from service.databricks.files import Files
 from service.databricks.identity import Credentials, Identity
@@ -33,6 +35,7 @@ from service.runs.execution import Execution
 from service.runs.lock import held_state_dir
 from service.runs.store import RunStore
 from service.runs.supervisor import Supervisor
+from service.settings import VOLUMES
 from service.snapshot.flow import SnapshotFlow
 from service.snapshot.lander import Limits
 from service.snapshot.plan import SnapshotRules
@@ -42,6 +45,7 @@ if TYPE_CHECKING:
 
     from pydantic import SecretStr
 
+    from service.classification.volume import VolumeFiles
     from service.landing.port import Landing
     from service.settings import Settings, StoreSettings
 
@@ -104,14 +108,14 @@ async def opened(settings: Settings, clock: Clock | None = None) -> AsyncGenerat
                 workers=workers,
                 clock=clock,
             )
-            classifications = _classifications(settings, session, landing, snapshots)
+            classifications = _classifications(settings, session, workspace, landing, snapshots)
             execution = Execution(store, landing, snapshots, classifications, metrics, clock)
             supervisor = Supervisor(store, landing, execution, settings.receipt_poll_seconds)
             yield Service(settings, clock, store, landing, execution, supervisor, metrics)
 
 
 def _classifications(
-    settings: Settings, session: DxrSession, landing: Landing, snapshots: SnapshotFlow
+    settings: Settings, session: DxrSession, workspace: Workspace, landing: Landing, snapshots: SnapshotFlow
 ) -> ClassificationFlow | None:
     """The classification flow, when its volume is configured."""
     catalog, schema, name = settings.volume_catalog, settings.volume_schema, settings.volume_name
@@ -123,7 +127,7 @@ def _classifications(
         api_prefix=settings.dxr_api_prefix,
         datasource_ids=tuple(settings.datasource_ids),
         volume=Volume(catalog, schema, name),
-        root=settings.volume_base_path / catalog / schema / name,
+        files=_volume_files(settings, workspace, f"{catalog}/{schema}/{name}"),
         budget=Budget(settings.dxr_max_bytes_per_job, settings.dxr_max_files_per_job),
         times=LaneTimes(
             settings.dxr_poll_interval_seconds, settings.dxr_job_timeout_seconds, settings.dxr_settle_seconds
@@ -160,6 +164,14 @@ async def _databricks(settings: Settings, metrics: Metrics) -> AsyncGenerator[Wo
         yield workspace
     finally:
         await workspace.close()
+
+
+def _volume_files(settings: Settings, workspace: Workspace, name: str) -> VolumeFiles:
+    """Through the mount, where there is one; else through the Files API of the workspace that is configured."""
+    mount = settings.volume_base_path / name
+    if settings.databricks_host and settings.volume_base_path == VOLUMES and not mount.is_dir():
+        return RemoteVolume(f"{VOLUMES}/{name}", Files(workspace))
+    return MountedVolume(mount)
 
 
 def _landing(settings: Settings, workspace: Workspace) -> Landing:

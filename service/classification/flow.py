@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import itertools
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from service.classification.lane import Lane, LaneTimes, Outcome, Steps
 from service.classification.packing import Budget, Packer
 from service.classification.records import Volume, deleted, ids_of, labelled, unlabelled
-from service.classification.volume import Unreadable, VolumeFile, VolumeScan, clean_prefix, is_below
+from service.classification.volume import Unreadable, VolumeFile, clean_prefix, is_below
 from service.classification.writer import RecordWriter
 from service.dxr.names import Names
 from service.errors import RefusedError
@@ -20,19 +20,17 @@ from service.landing.history import commit_names, commit_of_run
 from service.landing.publish import put_whole
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Sequence
+    from collections.abc import AsyncIterator, Sequence
     from concurrent.futures import Executor
-    from pathlib import Path
 
     from service.classification.progress import Progress
+    from service.classification.volume import Scan, VolumeFiles
     from service.clock import Clock
     from service.dxr.classifier import Classifier
     from service.dxr.session import DxrSession
     from service.landing.attempts import Attempts
     from service.landing.port import Landing
     from service.retrying import Retrying
-
-_PAGE_FILES: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +81,7 @@ class ClassificationFlow:
     api_prefix: str
     datasource_ids: tuple[str, ...]
     volume: Volume
-    root: Path
+    files: VolumeFiles
     budget: Budget
     times: LaneTimes
     landing: Landing
@@ -102,7 +100,7 @@ class ClassificationFlow:
         attempt = await attempts.begin(names[0].sequence if names else 0)
         folder = layout.attempt_folder(plan.dataset, plan.ingestion_date, plan.run_id, attempt.number)
         writer = RecordWriter(self.landing, folder, self.chunk_bytes_max, self.workers)
-        scan = VolumeScan(self.root, plan.prefix)
+        scan = self.files.scan(plan.prefix)
         try:
             await self._classify(plan, scan, writer, memory, progress)
             await self._mark_missing(plan, scan, writer, memory, progress)
@@ -131,7 +129,7 @@ class ClassificationFlow:
         return path, commit
 
     async def _classify(
-        self, plan: ClassificationPlan, scan: VolumeScan, writer: RecordWriter, memory: Memory, progress: Progress
+        self, plan: ClassificationPlan, scan: Scan, writer: RecordWriter, memory: Memory, progress: Progress
     ) -> None:
         """Fill the lanes from the scan; every queue is bounded, so the scan waits for the lanes."""
         batches: asyncio.Queue[list[VolumeFile] | None] = asyncio.Queue(maxsize=len(self.datasource_ids))
@@ -148,14 +146,14 @@ class ClassificationFlow:
     async def _scan(
         self,
         plan: ClassificationPlan,
-        scan: VolumeScan,
+        scan: Scan,
         batches: asyncio.Queue[list[VolumeFile] | None],
         writer: RecordWriter,
         memory: Memory,
         progress: Progress,
     ) -> None:
-        packer, found = Packer(self.budget), iter(scan)
-        while page := await asyncio.to_thread(_page, found):
+        packer = Packer(self.budget)
+        async for page in scan.pages():
             progress.scanned += len(page)
             await memory.seen(page)
             files = [file for file in page if isinstance(file, VolumeFile)]
@@ -185,7 +183,7 @@ class ClassificationFlow:
         progress.reasons.update(code for _, code, _ in told)
 
     async def _mark_missing(
-        self, plan: ClassificationPlan, scan: VolumeScan, writer: RecordWriter, memory: Memory, progress: Progress
+        self, plan: ClassificationPlan, scan: Scan, writer: RecordWriter, memory: Memory, progress: Progress
     ) -> None:
         """Tell what is gone: only below the prefix, and never below a folder that could not be listed."""
         prefix = clean_prefix(plan.prefix)
@@ -218,7 +216,7 @@ class _Lanes:
     async def work(self, datasource_id: str, batches: asyncio.Queue[list[VolumeFile] | None]) -> None:
         """One lane, until there is nothing left. A lane whose datasource is stuck leaves its work to the others."""
         flow = self._flow
-        lane = Lane(datasource_id, flow.root, flow.classifier, flow.times, flow.retrying, self._progress)
+        lane = Lane(datasource_id, flow.files, flow.classifier, flow.times, flow.retrying, self._progress)
         while (batch := await batches.get()) is not None:
             steps = self._memory.steps(next(self._numbers), datasource_id, len(batch))
             outcome = await lane.classify(batch, steps)
@@ -242,7 +240,3 @@ class _Lanes:
         await self._memory.labelled([file for file, _ in outcome.labelled])
         self._progress.labelled += len(outcome.labelled)
         self._progress.reasons.update(code for _, code, _ in outcome.unlabelled)
-
-
-def _page(found: Iterator[VolumeFile | Unreadable]) -> list[VolumeFile | Unreadable]:
-    return list(itertools.islice(found, _PAGE_FILES))

@@ -4,30 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import mimetypes
-import os
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Final, Protocol
-
-import aiofiles
 
 from service.classification.matching import is_settled, match, scan_id_of
 from service.classification.records import Origin
+from service.classification.volume import UnreadableFileError
 from service.dxr.jobs import Phase
 from service.dxr.uploads import MultipartBody, Upload, UploadBrokenError, upload_name
 from service.errors import RefusedError, UpstreamError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
-    from pathlib import Path
 
     from service.classification.progress import Progress
-    from service.classification.volume import VolumeFile
+    from service.classification.volume import VolumeFile, VolumeFiles
     from service.dxr.classifier import Classifier
     from service.retrying import Retrying
 
 FAILED_RESUBMITS_MAX: Final = 3
-_PIECE_BYTES: Final = 256 * 1024
 _SETTLE_EVERY_S_MAX: Final = 2.0
 # Errors that say that the job was not taken; after any other one it may exist.
 _NOT_TAKEN: Final = frozenset({"DXR_THROTTLED", "DXR_TOKEN_ROTATED"})
@@ -72,7 +67,7 @@ class Lane:
     """Classifies batches of files on one datasource."""
 
     datasource_id: str
-    root: Path
+    volume: VolumeFiles
     classifier: Classifier
     times: LaneTimes
     retrying: Retrying
@@ -125,6 +120,8 @@ class Lane:
                     try:
                         job = await self.classifier.submit(self.datasource_id, body)
                     except (UpstreamError, UploadBrokenError) as error:
+                        if body.unsent:
+                            raise body.unsent from error
                         if body.broken:
                             file = uploads[body.broken.name]
                             broken.append((file, "UNREADABLE", body.broken.reason))
@@ -211,28 +208,20 @@ class Lane:
 
     def _upload(self, name: str, file: VolumeFile) -> Upload:
         content_type = mimetypes.guess_type(name)[0] or "application/octet-stream"
-        path = self.root / PurePosixPath(file.relative_path)
-        return Upload(name, file.size_bytes, content_type, lambda: _pieces(path, name))
+        return Upload(name, file.size_bytes, content_type, lambda: self._pieces(name, file))
+
+    async def _pieces(self, name: str, file: VolumeFile) -> AsyncIterator[bytes]:
+        try:
+            async for piece in self.volume.pieces(file):
+                yield piece
+        except UnreadableFileError as error:
+            raise UploadBrokenError(name, error.reason) from error
 
     def _origin(self, sent: _Sent | None) -> Origin:
         return Origin(self.datasource_id, sent.job_id if sent else "", sent.scan_id if sent else None)
 
     def _tell(self, what: str) -> None:
         self.progress.lanes[self.datasource_id] = what
-
-
-async def _pieces(path: Path, name: str) -> AsyncIterator[bytes]:
-    """The file's bytes; a link put in its place since the scan is not followed."""
-    try:
-        async with aiofiles.open(path, "rb", opener=_without_following) as file:
-            while piece := await file.read(_PIECE_BYTES):
-                yield piece
-    except OSError as error:
-        raise UploadBrokenError(name, os.strerror(error.errno or 0)) from error
-
-
-def _without_following(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
 
 
 def _now_s() -> float:

@@ -1,18 +1,15 @@
-"""Which files a volume holds: lazily, without following a link, and without losing what could not be read."""
+"""What the classification needs of a volume, however it is reached; and which paths a prefix covers."""
 
 from __future__ import annotations
 
-import os
-import stat
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from service.errors import RefusedError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    from collections.abc import AsyncIterator
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,68 +29,54 @@ class Unreadable:
     reason: str
 
 
-class VolumeScan:
-    """Yields the files below a prefix, in the order in which the file system lists them.
+Found = VolumeFile | Unreadable
 
-    Memory is bounded by the depth of the tree, not by the number of files. After the last file, `skipped` counts what
-    is no regular file (links, FIFOs, devices) and `unlisted` names the folders that could not be listed (each of them
-    was yielded as `Unreadable`, too).
+
+class UnreadableFileError(Exception):
+    """A file cannot be read as it was listed; `reason` says why, without its name."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class Scan(Protocol):
+    """One look at what lies below a prefix.
+
+    After the last page, `skipped` counts what is no regular file (links, FIFOs, devices) and `unlisted` names the
+    folders that could not be listed (each of them was yielded as `Unreadable`, too).
     """
 
-    def __init__(self, root: Path, prefix: str = "") -> None:
-        self._root = root
-        self._prefix = clean_prefix(prefix)
-        self.skipped = 0
-        self.unlisted: list[str] = []
+    skipped: int
+    unlisted: list[str]
 
-    def __iter__(self) -> Iterator[VolumeFile | Unreadable]:
-        """Raises `RefusedError` (`VOLUME_UNAVAILABLE`) when the root or the prefix is no folder or is closed."""
-        start = self._root / self._prefix
-        # A prefix that leads through a link would leave the volume.
-        if not start.is_dir() or any(part.is_symlink() for part in _parts(self._root, self._prefix)):
-            raise _unavailable("is not there or is no folder")
-        yield from self._below(start)
+    def pages(self) -> AsyncIterator[list[Found]]:
+        """Files in any order, a bounded number at a time.
 
-    def _below(self, folder: Path | str) -> Iterator[VolumeFile | Unreadable]:
-        pending = [os.fspath(folder)]
-        while pending:
-            current = pending.pop()
-            try:
-                with os.scandir(current) as entries:
-                    for entry in entries:
-                        if entry.is_dir(follow_symlinks=False):
-                            pending.append(entry.path)
-                        else:
-                            yield from self._file(entry)
-            except OSError as error:
-                if current == os.fspath(folder):
-                    raise _unavailable("cannot be listed") from error
-                relative = self._relative(current)
-                self.unlisted.append(relative)
-                yield Unreadable(relative, f"the folder cannot be listed: {os.strerror(error.errno or 0)}")
-
-    def _file(self, entry: os.DirEntry[str]) -> Iterator[VolumeFile | Unreadable]:
-        relative = self._relative(entry.path)
-        try:
-            status = entry.stat(follow_symlinks=False)
-        except OSError as error:
-            yield Unreadable(relative, os.strerror(error.errno or 0))
-            return
-        if not stat.S_ISREG(status.st_mode):
-            self.skipped += 1
-        else:
-            yield VolumeFile(relative, status.st_size, status.st_mtime_ns // 1_000_000)
-
-    def _relative(self, path: str) -> str:
-        # A name that is no UTF-8 is written with escapes: it must fit into JSON.
-        return os.fsencode(os.path.relpath(path, self._root)).decode("utf-8", "backslashreplace")
+        Raises `RefusedError` (`VOLUME_UNAVAILABLE`) when the root or the prefix is no folder or is closed.
+        """
+        ...
 
 
-def _unavailable(why: str) -> RefusedError:
+class VolumeFiles(Protocol):
+    """The files of one volume."""
+
+    def scan(self, prefix: str) -> Scan:
+        """Look at what lies below a prefix. Raises `RefusedError` for one that leads out of the volume."""
+        ...
+
+    def pieces(self, file: VolumeFile) -> AsyncIterator[bytes]:
+        """The file's bytes. Raises `UnreadableFileError`; when the volume is away, the errors of `service.errors`."""
+        ...
+
+
+def unavailable(why: str) -> RefusedError:
+    """The volume cannot be scanned at all."""
     return RefusedError(
         "VOLUME_UNAVAILABLE",
         f"The volume, or the prefix in it, {why}.",
-        "Check VOLUME_CATALOG, VOLUME_SCHEMA, VOLUME_NAME, VOLUME_PREFIX and the mount of VOLUME_BASE_PATH.",
+        "Check VOLUME_CATALOG, VOLUME_SCHEMA, VOLUME_NAME, VOLUME_PREFIX and the mount of VOLUME_BASE_PATH "
+        "(or DATABRICKS_HOST, when there is no mount).",
     )
 
 
@@ -108,10 +91,3 @@ def clean_prefix(prefix: str) -> str:
 def is_below(relative_path: str, prefix: str) -> bool:
     """Whether a path lies below a prefix, folder by folder: `a/b` does not cover `a/bc`."""
     return not prefix or relative_path == prefix or relative_path.startswith(f"{prefix}/")
-
-
-def _parts(root: Path, prefix: str) -> Iterator[Path]:
-    path = root
-    for name in PurePosixPath(prefix).parts:
-        path = path / name
-        yield path

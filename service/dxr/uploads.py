@@ -7,6 +7,8 @@ import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from service.errors import DxrIngestError
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
@@ -47,6 +49,7 @@ class MultipartBody:
         self._boundary = uuid.uuid4().hex
         self._heads = [self._head(upload) for upload in uploads]
         self.broken: UploadBrokenError | None = None
+        self.unsent: DxrIngestError | None = None
 
     @property
     def headers(self) -> dict[str, str]:
@@ -57,7 +60,8 @@ class MultipartBody:
     async def pieces(self) -> AsyncIterator[bytes]:
         """The bytes, once. A file that is not as announced raises `UploadBrokenError`, which stays in `broken`.
 
-        (aiohttp hides what its body raised behind a connection error.)
+        What its source failed with otherwise stays in `unsent`. (aiohttp hides what its body raised behind a
+        connection error.)
         """
         try:
             for head, upload in zip(self._heads, self._uploads, strict=True):
@@ -68,6 +72,9 @@ class MultipartBody:
             yield self._end
         except UploadBrokenError as error:
             self.broken = error
+            raise
+        except DxrIngestError as error:
+            self.unsent = error
             raise
 
     @property

@@ -12,6 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from service import wiring
+from service.classification.mounted import MountedVolume
 from service.runs.execution import new_progress
 from service.runs.model import Run, State
 from service.runs.receipts import note_receipts
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from service.classification.volume import VolumeFile
     from service.wiring import Service
     from tests.conftest import MakeSettings
 
@@ -265,16 +267,14 @@ async def test_what_cannot_be_classified_costs_a_row_and_nothing_else(volume: Pa
 async def test_a_file_that_changes_while_it_is_read_does_not_stop_its_job(
     volume: Path, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from service.classification import lane
+    original = MountedVolume.pieces
 
-    original = lane._pieces
+    def shrinking(self: MountedVolume, file: VolumeFile) -> Any:
+        if file.relative_path.endswith("report-0.txt"):
+            (volume / file.relative_path).write_text("x")  # the writer of the volume was quicker
+        return original(self, file)
 
-    def shrinking(path: Path, name: str) -> Any:
-        if path.name == "report-0.txt":
-            path.write_text("x")  # the writer of the volume was quicker
-        return original(path, name)
-
-    monkeypatch.setattr(lane, "_pieces", shrinking)
+    monkeypatch.setattr(MountedVolume, "pieces", shrinking)
     async with tenant() as dxr, wiring.opened(settings(dxr)) as service:
         run = await classify(service)
         assert run.counts["reasons"] == {"UNREADABLE": 2}

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from service.classification.volume import Unreadable, VolumeFile, VolumeScan, clean_prefix, is_below
+from service.classification.mounted import MountedScan
+from service.classification.volume import Unreadable, VolumeFile, clean_prefix, is_below
 from service.errors import RefusedError
 
 if TYPE_CHECKING:
@@ -24,20 +25,20 @@ def root(tmp_path: Path) -> Path:
     return volume
 
 
-def paths(scan: VolumeScan) -> list[str]:
+def paths(scan: MountedScan) -> list[str]:
     return sorted(found.relative_path for found in scan)
 
 
 def test_regular_files_with_size_and_time(root: Path) -> None:
     os.utime(root / "a.txt", ns=(0, 1_700_000_000_123_456_789))
-    found = {file.relative_path: file for file in VolumeScan(root)}
+    found = {file.relative_path: file for file in MountedScan(root)}
     assert found["a.txt"] == VolumeFile("a.txt", 3, 1_700_000_000_123)
     assert sorted(found) == ["a.txt", "deep/c", "deep/er/b.txt", "deeper/d"]
 
 
 def test_a_prefix_covers_folders_and_not_names_that_begin_alike(root: Path) -> None:
-    assert paths(VolumeScan(root, "deep")) == ["deep/c", "deep/er/b.txt"]
-    assert paths(VolumeScan(root, "/deep/er/")) == ["deep/er/b.txt"]
+    assert paths(MountedScan(root, "deep")) == ["deep/c", "deep/er/b.txt"]
+    assert paths(MountedScan(root, "/deep/er/")) == ["deep/er/b.txt"]
     assert is_below("deep/c", "deep")
     assert not is_below("deeper/d", "deep")
     assert is_below("anything", "")
@@ -50,26 +51,26 @@ def test_links_fifos_and_devices_are_counted_and_never_followed(root: Path, tmp_
     (root / "out.txt").symlink_to(tmp_path / "outside" / "secret")
     (root / "loop").symlink_to(root)
     os.mkfifo(root / "pipe")
-    scan = VolumeScan(root)
+    scan = MountedScan(root)
     assert paths(scan) == ["a.txt", "deep/c", "deep/er/b.txt", "deeper/d"]
     assert scan.skipped == 4
     with pytest.raises(RefusedError, match="is not there"):
-        paths(VolumeScan(root, "out"))
+        paths(MountedScan(root, "out"))
 
 
 def test_names_that_are_no_utf8_fit_into_json(root: Path) -> None:
     (root / os.fsdecode(b"bad-\xff.txt")).write_text("x")
-    assert "bad-\\xff.txt" in paths(VolumeScan(root))
+    assert "bad-\\xff.txt" in paths(MountedScan(root))
 
 
 def test_the_scan_is_lazy(root: Path) -> None:
-    first = next(iter(VolumeScan(root)))
+    first = next(iter(MountedScan(root)))
     assert isinstance(first, VolumeFile | Unreadable)
 
 
 @pytest.mark.parametrize("where", ["nowhere", "a.txt"])
 def test_a_root_that_is_no_folder_fails_the_run(root: Path, where: str) -> None:
-    for scan in (VolumeScan(root / where), VolumeScan(root, where)):
+    for scan in (MountedScan(root / where), MountedScan(root, where)):
         with pytest.raises(RefusedError) as caught:
             next(iter(scan))
         assert caught.value.code == "VOLUME_UNAVAILABLE"
@@ -82,7 +83,7 @@ def test_a_prefix_never_leads_out(prefix: str) -> None:
 
 
 def test_a_folder_that_vanishes_is_named(root: Path, tmp_path: Path) -> None:
-    scan = VolumeScan(root)
+    scan = MountedScan(root)
     found: list[VolumeFile | Unreadable] = []
     for file in scan:
         if not found:

@@ -1,0 +1,114 @@
+"""A volume that is mounted here: lazily, without following a link, and without losing what could not be read."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import stat
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Final
+
+import aiofiles
+
+from service.classification.volume import Found, Unreadable, UnreadableFileError, VolumeFile, clean_prefix, unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
+
+_PAGE_FILES: Final = 1000
+_PIECE_BYTES: Final = 256 * 1024
+
+
+class MountedVolume:
+    """The files below `root`, where the volume is mounted."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def scan(self, prefix: str) -> MountedScan:
+        """Look at what lies below a prefix."""
+        return MountedScan(self._root, prefix)
+
+    async def pieces(self, file: VolumeFile) -> AsyncIterator[bytes]:
+        """The file's bytes; a link put in its place since the scan is not followed."""
+        path = self._root / PurePosixPath(file.relative_path)
+        try:
+            async with aiofiles.open(path, "rb", opener=_without_following) as opened:
+                while piece := await opened.read(_PIECE_BYTES):
+                    yield piece
+        except OSError as error:
+            raise UnreadableFileError(os.strerror(error.errno or 0)) from error
+
+
+class MountedScan:
+    """The files below a prefix, in the order in which the file system lists them.
+
+    Memory is bounded by the depth of the tree, not by the number of files.
+    """
+
+    def __init__(self, root: Path, prefix: str = "") -> None:
+        self._root = root
+        self._prefix = clean_prefix(prefix)
+        self.skipped = 0
+        self.unlisted: list[str] = []
+
+    async def pages(self) -> AsyncIterator[list[Found]]:
+        """Read in a thread, a page at a time."""
+        found = iter(self)
+        while page := await asyncio.to_thread(lambda: list(itertools.islice(found, _PAGE_FILES))):
+            yield page
+
+    def __iter__(self) -> Iterator[Found]:
+        """Raises `RefusedError` (`VOLUME_UNAVAILABLE`) when the root or the prefix is no folder or is closed."""
+        start = self._root / self._prefix
+        # A prefix that leads through a link would leave the volume.
+        if not start.is_dir() or any(part.is_symlink() for part in _parts(self._root, self._prefix)):
+            raise unavailable("is not there or is no folder")
+        yield from self._below(start)
+
+    def _below(self, folder: Path | str) -> Iterator[Found]:
+        pending = [os.fspath(folder)]
+        while pending:
+            current = pending.pop()
+            try:
+                with os.scandir(current) as entries:
+                    for entry in entries:
+                        if entry.is_dir(follow_symlinks=False):
+                            pending.append(entry.path)
+                        else:
+                            yield from self._file(entry)
+            except OSError as error:
+                if current == os.fspath(folder):
+                    raise unavailable("cannot be listed") from error
+                relative = self._relative(current)
+                self.unlisted.append(relative)
+                yield Unreadable(relative, f"the folder cannot be listed: {os.strerror(error.errno or 0)}")
+
+    def _file(self, entry: os.DirEntry[str]) -> Iterator[Found]:
+        relative = self._relative(entry.path)
+        try:
+            status = entry.stat(follow_symlinks=False)
+        except OSError as error:
+            yield Unreadable(relative, os.strerror(error.errno or 0))
+            return
+        if not stat.S_ISREG(status.st_mode):
+            self.skipped += 1
+        else:
+            yield VolumeFile(relative, status.st_size, status.st_mtime_ns // 1_000_000)
+
+    def _relative(self, path: str) -> str:
+        # A name that is no UTF-8 is written with escapes: it must fit into JSON.
+        return os.fsencode(os.path.relpath(path, self._root)).decode("utf-8", "backslashreplace")
+
+
+def _without_following(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
+
+
+def _parts(root: Path, prefix: str) -> Iterator[Path]:
+    path = root
+    for name in PurePosixPath(prefix).parts:
+        path = path / name
+        yield path

@@ -19,8 +19,8 @@ $(VENV)/.ready: requirements/dev.txt requirements/uv.txt pyproject.toml scripts/
 	@$(BIN)/python scripts/install_delta_jars.py
 	@touch $@
 
-demo: setup ## a simulated tenant, the real service, the real Spark job: rows in Delta tables under .demo/
-	@$(BIN)/python -m tests.demo
+demo: setup ## a simulated tenant, the real service, the real Spark job: rows in Delta tables under .demo/ (LANDING=volume: through a simulated Databricks)
+	@$(BIN)/python -m tests.demo $(if $(LANDING),--landing $(LANDING))
 
 test: setup ## the whole suite
 	@sh scripts/check_machine.sh

@@ -120,6 +120,11 @@ class StoreSettings(BaseSettings):
             return self.database_url.get_secret_value()
         return f"sqlite+aiosqlite:///{self.state_dir / 'runs.sqlite'}"
 
+    @property
+    def has_store(self) -> bool:
+        """Whether there has been a run: SQLite's file is made by the first one."""
+        return self.database_url is not None or (self.state_dir / "runs.sqlite").exists()
+
     @classmethod
     def settings_customise_sources(
         cls,

@@ -79,22 +79,38 @@ async def opened_store(settings: StoreSettings, clock: Clock | None = None) -> A
         await store.close()
 
 
+@dataclass(frozen=True, slots=True)
+class Partners:
+    """Everybody outside whom a run speaks to, but for the run store."""
+
+    workspace: Workspace
+    session: DxrSession
+    landing: Landing
+
+
+@contextlib.asynccontextmanager
+async def opened_partners(settings: Settings, metrics: Metrics) -> AsyncGenerator[Partners]:
+    """The connections, of which none is made yet."""
+    stamina.instrumentation.set_on_retry_hooks([])  # attempts are counted and logged here, once
+    async with _databricks(settings, metrics) as workspace, _dxr(settings, workspace) as session:
+        yield Partners(workspace, session, _landing(settings, workspace))
+
+
 @contextlib.asynccontextmanager
 async def opened(settings: Settings, clock: Clock | None = None) -> AsyncGenerator[Service]:
     """The service, ready to work; this process is then the one that carries out the runs of its store."""
     clock = clock or SystemClock()
     metrics = Metrics()
-    stamina.instrumentation.set_on_retry_hooks([])  # attempts are counted and logged here, once
     with held_state_dir(settings.state_dir), ThreadPoolExecutor(_WORKERS, thread_name_prefix="landing") as workers:
         async with (
             opened_store(settings, clock) as store,
-            _databricks(settings, metrics) as workspace,
-            _dxr(settings, workspace) as session,
+            opened_partners(settings, metrics) as partners,
         ):
             await store.open()
-            landing = _landing(settings, workspace)
+            await _sign_in(settings, partners.workspace)
+            landing = partners.landing
             snapshots = SnapshotFlow(
-                source=FilesStream(session),
+                source=FilesStream(partners.session),
                 landing=landing,
                 limits=Limits(settings.dxr_max_row_bytes, settings.landing_chunk_bytes),
                 rules=SnapshotRules(settings.snapshot_allow_empty, settings.snapshot_min_rows_ratio),
@@ -108,31 +124,29 @@ async def opened(settings: Settings, clock: Clock | None = None) -> AsyncGenerat
                 workers=workers,
                 clock=clock,
             )
-            classifications = _classifications(settings, session, workspace, landing, snapshots)
+            classifications = _classifications(settings, partners, snapshots)
             execution = Execution(store, landing, snapshots, classifications, metrics, clock)
             supervisor = Supervisor(store, landing, execution, settings.receipt_poll_seconds)
             yield Service(settings, clock, store, landing, execution, supervisor, metrics)
 
 
-def _classifications(
-    settings: Settings, session: DxrSession, workspace: Workspace, landing: Landing, snapshots: SnapshotFlow
-) -> ClassificationFlow | None:
+def _classifications(settings: Settings, partners: Partners, snapshots: SnapshotFlow) -> ClassificationFlow | None:
     """The classification flow, when its volume is configured."""
     catalog, schema, name = settings.volume_catalog, settings.volume_schema, settings.volume_name
     if catalog is None or schema is None or name is None:
         return None
     return ClassificationFlow(
-        session=session,
-        classifier=Classifier(session, settings.dxr_api_prefix),
+        session=partners.session,
+        classifier=Classifier(partners.session, settings.dxr_api_prefix),
         api_prefix=settings.dxr_api_prefix,
         datasource_ids=tuple(settings.datasource_ids),
         volume=Volume(catalog, schema, name),
-        files=_volume_files(settings, workspace, f"{catalog}/{schema}/{name}"),
+        files=_volume_files(settings, partners.workspace, f"{catalog}/{schema}/{name}"),
         budget=Budget(settings.dxr_max_bytes_per_job, settings.dxr_max_files_per_job),
         times=LaneTimes(
             settings.dxr_poll_interval_seconds, settings.dxr_job_timeout_seconds, settings.dxr_settle_seconds
         ),
-        landing=landing,
+        landing=partners.landing,
         chunk_bytes_max=settings.landing_chunk_bytes,
         retrying=snapshots.retrying,
         workers=snapshots.workers,
@@ -142,7 +156,7 @@ def _classifications(
 
 @contextlib.asynccontextmanager
 async def _databricks(settings: Settings, metrics: Metrics) -> AsyncGenerator[Workspace]:
-    """The workspace; asked for a token at once if the landing lies there, so that wrong credentials end the start."""
+    """The workspace; it is spoken to only where the landing, a volume or a secret needs it."""
 
     def value(secret: SecretStr | None) -> str | None:
         return secret.get_secret_value() if secret else None
@@ -156,14 +170,18 @@ async def _databricks(settings: Settings, metrics: Metrics) -> AsyncGenerator[Wo
     retrying = Retrying(_DATABRICKS_TRIES_MAX, settings.dxr_retry_max_wait_seconds, metrics.databricks_request_failed)
     workspace = Workspace(Identity(credentials), settings.dxr_user_agent, retrying)
     try:
-        if settings.landing_volume:
-            try:
-                _log.info("databricks_signed_in", host=await workspace.sign_in())
-            except UpstreamError as error:  # it may come back; a run would say so
-                _log.warning("databricks_away", code=error.code)
         yield workspace
     finally:
         await workspace.close()
+
+
+async def _sign_in(settings: Settings, workspace: Workspace) -> None:
+    """Where the landing is a volume, wrong credentials end the start."""
+    if settings.landing_volume:
+        try:
+            _log.info("databricks_signed_in", host=await workspace.sign_in())
+        except UpstreamError as error:  # it may come back; a run would say so
+            _log.warning("databricks_away", code=error.code)
 
 
 def _volume_files(settings: Settings, workspace: Workspace, name: str) -> VolumeFiles:

@@ -18,7 +18,18 @@ if TYPE_CHECKING:
     from tests.simulators.dxr import DxrSimulator
 
 TOKEN = "a-token-of-the-simulated-tenant-0"
-OURS = ("DXR_", "SNAPSHOT_", "LANDING_", "SERVICE_", "STATE_DIR", "DATABASE_", "RECEIPT_", "CLASSIFICATION_", "VOLUME_")
+OURS = (
+    "DXR_",
+    "SNAPSHOT_",
+    "LANDING_",
+    "SERVICE_",
+    "STATE_DIR",
+    "DATABASE_",
+    "RECEIPT_",
+    "CLASSIFICATION_",
+    "VOLUME_",
+    "DATABRICKS_",
+)
 
 
 class MakeSettings(Protocol):

@@ -7,6 +7,7 @@ a volume with this project's own files.
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import contextlib
 import datetime as dt
@@ -24,6 +25,7 @@ from deltalake import DeltaTable, QueryBuilder
 from rich.console import Console
 from rich.table import Table
 
+from tests.simulators.databricks import DatabricksSimulator
 from tests.simulators.dxr import BadLines, Classifier, DxrSimulator, FolderFiles, GeneratedFiles, Source, Together
 
 if TYPE_CHECKING:
@@ -31,8 +33,9 @@ if TYPE_CHECKING:
 
 CHECKOUT: Final = Path(__file__).parents[1]
 DEMO: Final = CHECKOUT / ".demo"
-LANDING, TABLES = DEMO / "landing", DEMO / "tables"
-VOLUME: Final = DEMO / "volumes" / "main" / "demo" / "documents"
+TABLES: Final = DEMO / "tables"
+VOLUMES: Final = DEMO / "volumes"
+VOLUME: Final = VOLUMES / "main" / "demo" / "documents"
 DATASOURCES: Final = ("11", "12")
 BIN: Final = Path(sys.prefix) / "bin"
 TOKEN: Final = "the-token-of-the-simulated-tenant"
@@ -75,7 +78,7 @@ class Taken:
     served_lines: int
 
 
-async def demo() -> bool:
+async def demo(landing: str) -> bool:
     """Whether everything balances."""
     shutil.rmtree(DEMO, ignore_errors=True)
     DEMO.mkdir()
@@ -95,8 +98,9 @@ async def demo() -> bool:
     volume_files = copied_into_a_volume()
     async with (
         DxrSimulator(first, tokens=(TOKEN,), classifier=Classifier(datasources=DATASOURCES)) as dxr,
-        serving(dxr.url) as address,
-        ingesting(),
+        landing_in(landing) as (folder_of_landing, variables),
+        serving(dxr.url, variables) as address,
+        ingesting(folder_of_landing),
         aiohttp.ClientSession(headers={"Authorization": f"Bearer {API_TOKEN}"}) as http,
     ):
         for title, source, date in steps:
@@ -152,7 +156,7 @@ async def started(name: str, *command: str, **variables: str) -> AsyncIterator[P
     """A process in a group of its own, its output in a file that is yielded; gone afterwards, with all its children."""
     log = DEMO / f"{name}.log"
     inherited = {
-        key: value for key, value in os.environ.items() if not key.startswith(("DXR_", "SERVICE_", "LANDING_"))
+        key: value for key, value in os.environ.items() if not key.startswith(("DXR_", "SERVICE_", "LANDING_", "DATABRICKS_"))
     }
     with log.open("wb") as out:
         process = await asyncio.create_subprocess_exec(
@@ -180,32 +184,51 @@ async def noted_when_ended(name: str, process: asyncio.subprocess.Process, log: 
 
 
 @contextlib.asynccontextmanager
-async def serving(dxr_url: str) -> AsyncIterator[str]:
+async def landing_in(kind: str) -> AsyncIterator[tuple[Path, dict[str, str]]]:
+    """Where the landing lies: its folder for the Spark job, and what the service must know to reach it."""
+    mounted = {"VOLUME_BASE_PATH": str(VOLUMES)}
+    if kind == "folder":
+        yield DEMO / "landing", {"LANDING_PATH": str(DEMO / "landing"), **mounted}
+        return
+    async with DatabricksSimulator(VOLUMES) as databricks:
+        say.print(f"volume   {databricks.url} plays a Databricks workspace: landing and documents over its Files API")
+        yield (
+            databricks.volume("main", "dxr", "landing"),
+            {
+                "LANDING_PATH": "/Volumes/main/dxr/landing",
+                "DATABRICKS_HOST": databricks.url,
+                "DATABRICKS_CLIENT_ID": databricks.client_id,
+                "DATABRICKS_CLIENT_SECRET": databricks.client_secret,
+            },
+        )
+
+
+@contextlib.asynccontextmanager
+async def serving(dxr_url: str, landing: dict[str, str]) -> AsyncIterator[str]:
     """The real service; yields its address."""
     variables = {
         "DXR_BASE_URL": dxr_url,
         "DXR_BEARER_TOKEN": TOKEN,
-        "LANDING_PATH": str(LANDING),
+        **landing,
         "STATE_DIR": str(DEMO / "state"),
         "SERVICE_API_TOKENS": f"demo:{API_TOKEN}",
         "SERVICE_PORT": "0",
         "RECEIPT_POLL_SECONDS": "0.5",
         **dict(zip(("VOLUME_CATALOG", "VOLUME_SCHEMA", "VOLUME_NAME"), VOLUME.parts[-3:], strict=True)),
-        "VOLUME_BASE_PATH": str(VOLUME.parents[2]),
         "DXR_DATASOURCE_ID": ",".join(DATASOURCES),
         "DXR_POLL_INTERVAL_SECONDS": "0.2",
     }
     async with started("service", str(BIN / "dxr-ingest"), "serve", **variables) as log:
         address = await found_in(log, r'"address": "([^"]+)"')
-        say.print(f"service  {address}, landing in {LANDING.relative_to(CHECKOUT)}/")
+        say.print(f"service  {address}, landing in {landing['LANDING_PATH'].removeprefix(f'{CHECKOUT}/')}/")
         yield address
 
 
 @contextlib.asynccontextmanager
-async def ingesting() -> AsyncIterator[None]:
+async def ingesting(landing: Path) -> AsyncIterator[None]:
     """The real Spark job, going on until it is stopped."""
     variables = {
-        "LANDING_PATH": str(LANDING),
+        "LANDING_PATH": str(landing),
         "CHECKPOINT_PATH": str(DEMO / "checkpoint"),
         "DXR_DELTA_PATH": str(TABLES / "file_metadata"),
         "INGEST_TRIGGER": "continuous",
@@ -318,7 +341,7 @@ def show_tables() -> None:
 def what_next() -> None:
     say.rule("[bold]look around")
     say.print(
-        """  .demo/landing/commits/          one file per run: what it landed, with check sums
+        """  commits/ of the landing         one file per run: what it landed, with check sums
   .demo/tables/file_metadata/     the Delta table; any reader will do, for instance
       .venv/bin/python -c "from deltalake import DeltaTable; print(DeltaTable('.demo/tables/file_metadata').history(3))"
   .demo/service.log, spark.log    what both said
@@ -329,8 +352,10 @@ next: point it at your own tenant, see "Your own tenant" in README.md""",
 
 
 def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--landing", choices=("folder", "volume"), default="folder", help="where the service lands")
     try:
-        return 0 if asyncio.run(demo()) else 1
+        return 0 if asyncio.run(demo(parser.parse_args().landing)) else 1
     except KeyboardInterrupt:
         return 130
 

@@ -247,6 +247,21 @@ def cancel_run(run_id: str, server: ServerOption = None, output: OutputOption = 
     _show_run(asyncio.run(ask()), output)
 
 
+@app.command()
+def doctor(output: OutputOption = Output.TEXT) -> None:
+    """Check, in this order: configuration, DXR, Databricks, landing, run store, receipts. Changes nothing."""
+    from service.cli import doctor as checks
+    from service.settings import Settings
+
+    findings = asyncio.run(checks.examined(lambda: _load(Settings)))
+    if output is Output.JSON:
+        typer.echo(json.dumps([finding.as_dict() for finding in findings]))
+    else:
+        for finding in findings:
+            checks.render(finding)
+    raise typer.Exit(checks.verdict(findings))
+
+
 @config_app.command("show")
 def show_config(output: OutputOption = Output.TEXT) -> None:
     """The settings in force; secrets are masked."""
@@ -315,7 +330,7 @@ async def _opened_store() -> AsyncGenerator[RunStore | None]:
     from service.settings import StoreSettings
 
     settings = _load(StoreSettings)
-    if settings.database_url is None and not (settings.state_dir / "runs.sqlite").exists():
+    if not settings.has_store:
         yield None
         return
     async with wiring.opened_store(settings) as store:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _TIMEOUT_S: Final = 60.0
 # What the SDK's best-effort look at the host may take; its default of 300 s would hold up every start.
-_DISCOVERY_TIMEOUT_S: Final = 15
+_DISCOVERY_TIMEOUT_S: Final = 5
 # RFC 6749, section 5.2: the token endpoint knows us and says no. Anything else may pass.
 _OAUTH_REFUSALS: Final = ("invalid_client", "unauthorized_client", "invalid_grant", "access_denied", "invalid_scope")
 

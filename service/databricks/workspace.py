@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 # The Files API's limit that was seen is 10 at once; Databricks' own CLI keeps to 5.
 _REQUESTS_AT_ONCE_MAX: Final = 5
+# One does it, unless the new token is refused too, for a moment or for good.
+_RENEWALS_MAX: Final = 2
 _CALL_TIMEOUT_S: Final = 300.0
 _READ_TIMEOUT_S: Final = 60.0
 _DOCUMENT_BYTES_MAX: Final = 64 << 20
@@ -117,12 +119,13 @@ class Workspace:
     ) -> AsyncGenerator[aiohttp.ClientResponse]:
         """The head of one answer; holds one of the places until the block is left."""
         async with self._at_once:
-            access = await self._identity.access()
+            access: Access | None = await self._identity.access()
             response = await self._sent(access, method, path, query, content, headers)
-            if response.status == 401:
+            for _ in range(_RENEWALS_MAX):
+                if response.status != 401 or not (access := await self._identity.renewed(access)):
+                    break
                 response.close()
-                if renewed := await self._identity.renewed(access):
-                    response = await self._sent(renewed, method, path, query, content, headers)
+                response = await self._sent(access, method, path, query, content, headers)
             try:
                 _judge(response, f"{method} of {_volume_of(path)}", accept, any_type=any_type)
                 yield response

@@ -7,20 +7,32 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import pytest_asyncio
 
+from service.databricks.files import Files
 from service.errors import LandingError
 from service.landing.folder import FolderLanding
+from service.landing.volume import VolumeLanding
+from tests.simulators.databricks import DatabricksSimulator
+from tests.workspaces import PASSING, connected
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator
 
     from service.landing.port import Landing
 
 
-@pytest.fixture(params=["folder"])
-def landing(request: pytest.FixtureRequest, tmp_path: Path) -> Landing:
-    implementations: dict[str, Callable[[], Landing]] = {"folder": lambda: FolderLanding(tmp_path / "landing")}
-    return implementations[request.param]()
+@pytest_asyncio.fixture(params=["folder", "volume", "volume where one request in ten fails"])
+async def landing(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Landing]:
+    if request.param == "folder":
+        yield FolderLanding(tmp_path / "landing")
+        return
+    async with DatabricksSimulator(tmp_path) as databricks, connected(databricks) as workspace:
+        databricks.volume("main", "dxr", "landing")
+        databricks.page_size_max = 3
+        if "fails" in request.param:
+            databricks.faults.randomly(0.1, 5, PASSING)
+        yield VolumeLanding("/Volumes/main/dxr/landing/below/here", Files(workspace))
 
 
 async def listed(landing: Landing, folder: str) -> dict[str, int]:

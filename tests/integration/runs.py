@@ -32,14 +32,24 @@ def root(service: Service) -> Path:
 
 def commits(service: Service) -> list[dict[str, Any]]:
     """The commit documents of the landing, oldest truth first."""
-    return [json.loads(path.read_text()) for path in sorted((root(service) / "commits").glob("*.json"))]
+    return commits_below(root(service))
+
+
+def commits_below(landing: Path) -> list[dict[str, Any]]:
+    """The commit documents of a landing in this folder, oldest truth first."""
+    return [json.loads(path.read_text()) for path in sorted((landing / "commits").glob("*.json"))]
 
 
 def stored_lines(service: Service, entries: list[dict[str, Any]]) -> bytes:
     """The bytes of a commit's chunks, checked against every figure that the commit gives."""
+    return lines_below(root(service), entries)
+
+
+def lines_below(landing: Path, entries: list[dict[str, Any]]) -> bytes:
+    """The bytes of chunks of a landing in this folder, checked against every figure that the commit gives."""
     out = b""
     for entry in entries:
-        stored = (root(service) / entry["path"]).read_bytes()
+        stored = (landing / entry["path"]).read_bytes()
         raw = gzip.decompress(stored)
         assert len(stored) == entry["stored_bytes"]
         assert hashlib.sha256(stored).hexdigest() == entry["sha256"]

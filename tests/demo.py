@@ -156,7 +156,9 @@ async def started(name: str, *command: str, **variables: str) -> AsyncIterator[P
     """A process in a group of its own, its output in a file that is yielded; gone afterwards, with all its children."""
     log = DEMO / f"{name}.log"
     inherited = {
-        key: value for key, value in os.environ.items() if not key.startswith(("DXR_", "SERVICE_", "LANDING_", "DATABRICKS_"))
+        key: value
+        for key, value in os.environ.items()
+        if not key.startswith(("DXR_", "SERVICE_", "LANDING_", "DATABRICKS_"))
     }
     with log.open("wb") as out:
         process = await asyncio.create_subprocess_exec(

@@ -49,7 +49,8 @@ async def examined(load: Callable[[], Settings]) -> list[Finding]:
         return [Finding("configuration", error.message, error.code, error.hint)]
     findings = [_configuration(settings)]
     async with wiring.opened_partners(settings, Metrics()) as partners:
-        findings.append(await _checked("DXR", lambda: _dxr(partners)))
+        if settings.has_dxr_token:
+            findings.append(await _checked("DXR", lambda: _dxr(partners)))
         if settings.landing_volume or settings.databricks_host:
             findings.append(await _checked("Databricks", lambda: _databricks(partners)))
         findings.append(await _checked("landing", lambda: _landing(settings, partners)))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from email.utils import formatdate
 from typing import TYPE_CHECKING, Any, Final
 
-from service.databricks.workspace import DATABRICKS
+from service.databricks.workspace import DATABRICKS, no_api
 from service.errors import UpstreamError
 from service.upstream import mapped_errors
 
@@ -149,7 +149,11 @@ class Files:
         ) as response:
             if response.status == 404:
                 raise FileChangedError("it is gone since it was listed")
-            if response.status in {412, 416} or response.content_length != entry.size_bytes - start:
+            if response.status in {412, 416}:
+                raise FileChangedError("it changed since it was listed")
+            if response.content_length != entry.size_bytes - start:
+                if response.content_type == "text/html":  # of another length than the file: a login page
+                    raise no_api("it answered with a web page")
                 raise FileChangedError("it changed since it was listed")
             if response.status != (206 if start else 200):
                 raise FileChangedError("it could not be read from the middle")

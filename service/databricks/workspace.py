@@ -55,7 +55,7 @@ class Answer:
         except ValueError:
             document = None
         if not isinstance(document, dict):
-            raise _no_api("it answered with something that is no JSON object")
+            raise no_api("it answered with something that is no JSON object")
         return cast("dict[str, Any]", document)
 
 
@@ -175,7 +175,7 @@ async def _whole(response: aiohttp.ClientResponse) -> bytes:
             pieces.append(piece)
             size += len(piece)
             if size > _DOCUMENT_BYTES_MAX:
-                raise _no_api("it answered a call with far too much")
+                raise no_api("it answered a call with far too much")
     return b"".join(pieces)
 
 
@@ -194,7 +194,7 @@ def _judge(response: aiohttp.ClientResponse, asked: str, accept: frozenset[int],
     if status < 300:
         # A login page of a proxy or of Private Link comes with 200, too.
         if not any_type and response.content_type == "text/html":
-            raise _no_api("it answered with a web page")
+            raise no_api("it answered with a web page")
         return
     match status:
         case 401:
@@ -214,7 +214,7 @@ def _judge(response: aiohttp.ClientResponse, asked: str, accept: frozenset[int],
                 "DATABRICKS_THROTTLED", "Databricks asks to slow down (429).", "Try again later.", retry_after_s=wait_s
             )
         case _ if status < 400:
-            raise _no_api("it redirects the request")
+            raise no_api("it redirects the request")
         case 408 | 425 | _ if status in {408, 425} or status >= 500:
             raise UpstreamError(
                 "DATABRICKS_UNAVAILABLE",
@@ -230,7 +230,8 @@ def _judge(response: aiohttp.ClientResponse, asked: str, accept: frozenset[int],
             )
 
 
-def _no_api(why: str) -> UpstreamError:
+def no_api(why: str) -> UpstreamError:
+    """Something else than the workspace's API answers."""
     return UpstreamError(
         "DATABRICKS_NO_API",
         f"The address of DATABRICKS_HOST is not answered by the workspace's API: {why}.",

@@ -142,9 +142,12 @@ async def test_a_landing_that_may_not_be_written_names_the_grant(
 async def test_a_volume_that_does_not_exist_is_said_so(
     tmp_path: Path, tenant: DxrSimulator, make_settings: MakeSettings
 ) -> None:
-    async with tenant as dxr, DatabricksSimulator(tmp_path / "volumes") as databricks:
-        async with landing_in(databricks, make_settings, dxr_base_url=dxr.url) as service:
-            run = await snapshot(service)
+    async with (
+        tenant as dxr,
+        DatabricksSimulator(tmp_path / "volumes") as databricks,
+        landing_in(databricks, make_settings, dxr_base_url=dxr.url) as service,
+    ):
+        run = await snapshot(service)
     assert run.error is not None
     assert run.error.code == "DATABRICKS_REJECTED"
     assert LANDING in run.error.message

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from spark_jobs.errors import CommitRefused
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
 
     from pyspark.sql import Column, DataFrame, SparkSession
 
@@ -48,7 +48,7 @@ def refusals(spark: SparkSession, landing: Landing, commits: Collection[Commit])
         try:
             for chunk in commit.chunks + commit.rejects if commit.run_id not in refused else ():
                 # Spark's reader passes over a file without bytes.
-                compare(chunk, measures.get(chunk.path) or measure(b""))
+                compare(chunk, measures.get(chunk.path) or Measure(*measurer()(b"")))
         except CommitRefused as refusal:
             refused[commit.run_id] = refusal
     return refused
@@ -72,20 +72,28 @@ def compare(chunk: Chunk, found: Measure) -> None:
         )
 
 
-def measure(stored: bytes) -> Measure:
-    """Checksum, rows and raw bytes of a stored gzip file of one or more members, in blocks."""
-    digest = hashlib.sha256(stored).hexdigest()
-    rows, raw_bytes, last = 0, 0, b"\n"
-    if not stored:
-        return Measure(digest, None, 0)
-    try:
-        with gzip.GzipFile(fileobj=io.BytesIO(stored)) as file:
-            while block := file.read(BLOCK_BYTES):
-                rows, raw_bytes, last = rows + block.count(b"\n"), raw_bytes + len(block), block
-    except (EOFError, OSError, zlib.error):
-        return Measure(digest, None, raw_bytes)
-    # Spark reads an unfinished last line as a line, too.
-    return Measure(digest, rows + (not last.endswith(b"\n")), raw_bytes)
+def measurer() -> Callable[[bytes], tuple[str, int | None, int]]:
+    """A function that measures a stored gzip file of one or more members, in blocks.
+
+    It is made here so that it travels to Spark's workers as code. A function of a module travels as its name, and the
+    workers of shared and serverless compute need not have this package.
+    """
+
+    def measure(stored: bytes) -> tuple[str, int | None, int]:
+        digest = hashlib.sha256(stored).hexdigest()
+        rows, raw_bytes, last = 0, 0, b"\n"
+        if not stored:
+            return digest, None, 0
+        try:
+            with gzip.GzipFile(fileobj=io.BytesIO(stored)) as file:
+                while block := file.read(BLOCK_BYTES):
+                    rows, raw_bytes, last = rows + block.count(b"\n"), raw_bytes + len(block), block
+        except (EOFError, OSError, zlib.error):
+            return digest, None, raw_bytes
+        # Spark reads an unfinished last line as a line, too.
+        return digest, rows + (not last.endswith(b"\n")), raw_bytes
+
+    return measure
 
 
 def chunk_lines(spark: SparkSession, landing: Landing, chunks: tuple[Chunk, ...]) -> DataFrame:
@@ -114,7 +122,7 @@ def _measures(spark: SparkSession, landing: Landing, chunks: tuple[Chunk, ...]) 
     if not chunks:
         return {}
     # The file is read by Spark and handed over, because user functions need not see a mounted volume.
-    measured = F.udf(measure, "sha256 STRING, rows BIGINT, raw_bytes BIGINT", useArrow=False)(F.col("content"))
+    measured = F.udf(measurer(), "sha256 STRING, rows BIGINT, raw_bytes BIGINT", useArrow=False)(F.col("content"))
     files = spark.read.format("binaryFile").options(**READ_OPTIONS).load(landing.paths_of(chunks))
     found = files.select(_relative(F.col("path")).alias("path"), measured.alias("measure")).collect()
     return {row["path"]: Measure(*row["measure"]) for row in found}

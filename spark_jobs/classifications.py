@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from spark_jobs.chunks import chunk_lines
 from spark_jobs.lines import NO_ROW, row_expression, row_generator
 from spark_jobs.schemas import CLASSIFICATION, Column
-from spark_jobs.tables import ensure_table, latest_version, literal, run_sql
+from spark_jobs.tables import ensure_table, latest_version, literal, noting, run_sql
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -96,7 +96,8 @@ def merge_classifications(
             volumes.setdefault(row["_run_id"], set()).add(volume)
     if rows:
         marks = marks_of(commits, volumes)
-        _merge(spark, newest_rows(offered, marks), table, marks)
+        with noting(spark, [commit.run_id for commit in commits]):
+            _merge(spark, newest_rows(offered, marks), table, marks)
     return Merged(latest_version(spark, table), rows)
 
 

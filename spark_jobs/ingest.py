@@ -6,15 +6,16 @@ import os
 import re
 import signal
 import sys
+import threading
 import traceback
-from threading import Event
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, cast
 
 from spark_jobs.errors import ConfigurationError, IngestError
-from spark_jobs.settings import Settings, argument_parser, load_settings
+from spark_jobs.settings import Settings, argument_parser, load_settings, runtime_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Generator, Sequence
 
     from pyspark.sql import SparkSession
     from pyspark.sql.streaming.query import StreamingQuery
@@ -29,11 +30,25 @@ CONTINUOUS_INTERVAL: Final = "2 seconds"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the job; the exit code: 0 done (also when commits were refused), 1 failed, 2 usage, 3 configuration."""
+    """Run the job; the exit code: 0 done (also when commits were refused), 1 failed, 2 usage, 3 configuration.
+
+    Raises:
+        SystemExit: on Databricks, for every code but 0: a wheel task ignores what its entry point returns, so a failure
+            would be a success. Nothing is raised for 0, since a notebook's shell takes any SystemExit for an error.
+    """
+    code = _exit_code(argv)
+    if code and runtime_of(os.environ):
+        raise SystemExit(code)
+    return code
+
+
+def _exit_code(argv: Sequence[str] | None) -> int:
     flags = vars(argument_parser().parse_args(argv))
     debug = bool(flags.pop("debug"))
     try:
         return run(load_settings(cast("dict[str, str | None]", flags), os.environ))
+    except KeyboardInterrupt:  # while the session starts; later a signal stops the stream
+        return 128 + signal.SIGINT
     except Exception as error:  # noqa: BLE001 (the command's edge: every error becomes a sentence and a code)
         if debug:
             traceback.print_exc()
@@ -54,10 +69,11 @@ def run(settings: Settings) -> int:
             f"LANDING_PATH: cannot use {settings.landing_path!r} ({type(error).__name__}); "
             "allowed is a folder that this job may read and write"
         ) from error
-    stop = _Stop()
     before = {file.name for file in landing.receipts.iterdir()}
-    spark = open_session(on_databricks=settings.on_databricks)
-    ended = _stream(spark, settings, stop)
+    spark = open_session(given=settings.given_session)
+    # After the session, because pyspark puts its own handler of Ctrl-C, which breaks off whatever is at work.
+    with _stop_on_signals() as stop:
+        ended = _stream(spark, settings, stop)
     _summarize(settings, before)
     return DONE if ended or settings.trigger == "continuous" else 128 + stop.signal
 
@@ -77,17 +93,27 @@ def explain(error: Exception) -> str:
 
 
 class _Stop:
-    """Notes the first SIGTERM or Ctrl-C, so that the stream is stopped between its steps."""
+    """Notes SIGTERM or Ctrl-C, so that the stream is stopped between its steps."""
 
     def __init__(self) -> None:
-        self.asked = Event()
         self.signal = 0
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._ask)
 
-    def _ask(self, number: int, _frame: object) -> None:
+    def ask(self, number: int, _frame: object) -> None:
+        """Be asked: a signal handler."""
         self.signal = number
-        self.asked.set()
+
+
+@contextmanager
+def _stop_on_signals() -> Generator[_Stop, None, None]:
+    """Handle signals within; Python allows that in the main thread alone, and elsewhere leaves them to who runs it."""
+    stop = _Stop()
+    numbers = (signal.SIGTERM, signal.SIGINT) if threading.current_thread() is threading.main_thread() else ()
+    before = {number: signal.signal(number, stop.ask) for number in numbers}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler or signal.SIG_DFL)
 
 
 def _stream(spark: SparkSession, settings: Settings, stop: _Stop) -> bool:
@@ -110,7 +136,7 @@ def _stream(spark: SparkSession, settings: Settings, stop: _Stop) -> bool:
 
 def _watch(query: StreamingQuery, stop: _Stop) -> bool:
     while not query.awaitTermination(WATCH_SECONDS):  # pyright: ignore[reportArgumentType]  (seconds may be a float)
-        if stop.asked.is_set():
+        if stop.signal:
             _finish_batch(query)
             query.stop()
             return False

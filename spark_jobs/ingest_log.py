@@ -83,10 +83,11 @@ def append_log(spark: SparkSession, table: Table, batch: list[Handled]) -> None:
     ensure_table(spark, table, INGEST_LOG)
     repeated = [handled.name.run_id for handled in batch if handled.repeated]
     known = _named(spark, table, repeated) if repeated else set[str]()
-    rows = [_row(handled) for handled in batch if handled.name.run_id not in known]
-    if rows:
+    new = [handled for handled in batch if handled.name.run_id not in known]
+    if new:
         schema = ", ".join(f"{column.name} {column.type}" for column in INGEST_LOG.columns)
-        append(spark.createDataFrame(rows, schema), table)  # pyright: ignore[reportUnknownMemberType]
+        rows = spark.createDataFrame([_row(handled) for handled in new], schema)  # pyright: ignore[reportUnknownMemberType]
+        append(rows, table, [handled.name.run_id for handled in new])
 
 
 def _named(spark: SparkSession, table: Table, run_ids: list[str]) -> set[str]:

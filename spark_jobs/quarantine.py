@@ -39,7 +39,7 @@ def quarantine_lines(
         found = found.unionByName(unread_lines(spark, landing, commit, problem))
     ensure_table(spark, table, QUARANTINE)
     where = f"dataset = '{commit.dataset}' AND run_id = '{commit.run_id}'"
-    replace(_with_run(found, commit), table, where, {"userMetadata": commit.run_id})
+    replace(_with_run(found, commit), table, where, commit.run_id)
     quarantined = spark.table(table.sql).where(where).count()
     if quarantined != expected:
         raise Unbalanced(

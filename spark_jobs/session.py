@@ -1,4 +1,4 @@
-"""The Spark session: the cluster's own on Databricks, elsewhere a local one with Delta."""
+"""The Spark session: the one that is given (by Databricks, or a Spark Connect server), else a local one with Delta."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ LOCAL_SETTINGS: Final[dict[str, bool | float | int | str | None]] = {
 }
 
 
-def open_session(*, on_databricks: bool) -> SparkSession:
-    """The session of this process, started if there is none yet."""
+def open_session(*, given: bool) -> SparkSession:
+    """The session of this process, started if there is none yet; one that is given keeps its own settings."""
     from pyspark.sql import SparkSession
 
-    if on_databricks:
+    if given:
         return SparkSession.builder.getOrCreate()
     running = SparkSession.getActiveSession()
     return running or _local_builder().getOrCreate()

@@ -57,7 +57,7 @@ class Settings:
     ingest_log: Table
     trigger: Trigger
     source: Source
-    on_databricks: bool
+    given_session: bool
 
     def table_of(self, dataset: str) -> Table:
         """The table of a dataset: a named one, else the one of its name beside that of `SNAPSHOT_DATASET`."""
@@ -72,12 +72,19 @@ def argument_parser() -> argparse.ArgumentParser:
         prog="dxr-ingest-tables",
         description="Turns the commits of a landing folder into Delta tables.",
         epilog="Each flag is also an environment variable (--landing-path: LANDING_PATH) or a file named by "
-        "LANDING_PATH_FILE. Exit codes: 0 done, also when commits were refused; 1 failed; 2 usage; 3 configuration.",
+        "LANDING_PATH_FILE. With SPARK_REMOTE=sc://<host>:<port> that Spark Connect server does the work; "
+        "it needs Delta and this package, and must see the same paths. "
+        "Exit codes: 0 done, also when commits were refused; 1 failed; 2 usage; 3 configuration.",
     )
     for name, text in VARIABLES.items():
         parser.add_argument(_flag(name), dest=name, help=text, metavar="VALUE")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser
+
+
+def runtime_of(environ: Mapping[str, str]) -> str:
+    """The version of the Databricks runtime that this process is on; empty elsewhere."""
+    return environ.get("DATABRICKS_RUNTIME_VERSION", "")
 
 
 def load_settings(flags: Mapping[str, str | None], environ: Mapping[str, str]) -> Settings:
@@ -87,7 +94,7 @@ def load_settings(flags: Mapping[str, str | None], environ: Mapping[str, str]) -
         ConfigurationError: names the variable, what was found and what is allowed.
     """
     found = {name: _value(name, flags, environ) for name in VARIABLES}
-    runtime = environ.get("DATABRICKS_RUNTIME_VERSION", "")
+    runtime = runtime_of(environ)
     landing = _landing(_required(found, "LANDING_PATH"))
     classification = _dataset(found, "CLASSIFICATION_DATASET", "dxr_metadata", RESERVED_DATASETS)
     dataset = _dataset(found, "SNAPSHOT_DATASET", "file_metadata", RESERVED_DATASETS | {classification})
@@ -103,7 +110,7 @@ def load_settings(flags: Mapping[str, str | None], environ: Mapping[str, str]) -
         ingest_log=_side_table(found, "INGEST_LOG", snapshots.beside("dxr_ingest_log")),
         trigger=cast("Trigger", _choice(found, "INGEST_TRIGGER", ("available-now", "continuous"))),
         source=cast("Source", _choice(found, "INGEST_SOURCE", ("auto-loader", "files") if runtime else ("files",))),
-        on_databricks=bool(runtime),
+        given_session=bool(runtime) or _is_remote(environ),
     )
     _check_serverless(settings, runtime, environ)
     _check_distinct(settings)
@@ -142,6 +149,14 @@ def _choice(found: Mapping[str, str | None], name: str, allowed: Sequence[str]) 
     if value == "auto-loader" and value not in allowed:
         _invalid(name, repr(value), "'files' here: Auto Loader exists only on Databricks")
     return value if value in allowed else _invalid(name, repr(value), " or ".join(allowed))
+
+
+def _is_remote(environ: Mapping[str, str]) -> bool:
+    # pyspark's own variable; its other form, local, would start a server without Delta.
+    remote = environ.get("SPARK_REMOTE", "")
+    if remote and not remote.startswith("sc://"):
+        _invalid("SPARK_REMOTE", repr(remote), "sc://<host>:<port>, or nothing for a local session")
+    return bool(remote)
 
 
 def _dataset(found: Mapping[str, str | None], name: str, default: str, taken: frozenset[str]) -> str:

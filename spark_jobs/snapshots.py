@@ -67,7 +67,7 @@ def write_snapshot(spark: SparkSession, landing: Landing, table: Table, commit: 
 
 def _replace_day(rows: DataFrame, table: Table, commit: SnapshotCommit, app: str, version: int) -> None:
     where = f"ingestion_date = DATE'{commit.ingestion_date}'"
-    replace(rows, table, where, {"txnAppId": app, "txnVersion": str(version), "userMetadata": commit.run_id})
+    replace(rows, table, where, commit.run_id, txnAppId=app, txnVersion=str(version))
 
 
 def _was_written(recent: list[Written], commit: SnapshotCommit) -> Written | None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from spark_jobs.errors import TableMismatch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator, Iterable
 
     from pyspark.sql import DataFrame, SparkSession
     from pyspark.sql.types import StructType
@@ -20,7 +21,14 @@ Result = TypeVar("Result")
 
 NAME_PART: Final = re.compile(r"[\w-]+")
 WRITE_ATTEMPTS_MAX: Final = 8
-LOST_RACE: Final = ("DELTA_CONCURRENT_", "DELTA_METADATA_CHANGED", "DELTA_PROTOCOL_CHANGED")
+LOST_RACE: Final = (
+    "DELTA_CONCURRENT_",
+    "DELTA_METADATA_CHANGED",
+    "DELTA_PROTOCOL_CHANGED",
+    # What the first of two that make a table looks like to the second, until its log is there.
+    "DELTA_CREATE_TABLE_WITH_NON_EMPTY_LOCATION",
+)
+METADATA_SETTING: Final = "spark.databricks.delta.commitInfo.userMetadata"
 ABSENT: Final = ("DELTA_MISSING_DELTA_TABLE", "DELTA_PATH_DOES_NOT_EXIST", "TABLE_OR_VIEW_NOT_FOUND", "PATH_NOT_FOUND")
 
 
@@ -139,16 +147,34 @@ def located(spark: SparkSession, table: Table) -> Table:
     return Table(table.name, f"{warehouse}/{folder}")
 
 
-def replace(rows: DataFrame, table: Table, where: str, options: dict[str, str]) -> None:
+def replace(rows: DataFrame, table: Table, where: str, run_id: str, **options: str) -> None:
     """Replace what matches the predicate in one transaction; with `txnAppId` and `txnVersion` perhaps silently not."""
     writer = rows.write.format("delta").mode("overwrite").option("replaceWhere", where).options(**options)
+    writer = writer.option("userMetadata", run_id)
     writer.saveAsTable(table.sql) if table.name else writer.save(table.path)
 
 
-def append(rows: DataFrame, table: Table) -> None:
+def append(rows: DataFrame, table: Table, run_ids: Iterable[str]) -> None:
     """Add rows; for reports only, since nothing keeps an append from happening twice."""
-    writer = rows.write.format("delta").mode("append")
+    writer = rows.write.format("delta").mode("append").option("userMetadata", ",".join(run_ids))
     writer.saveAsTable(table.sql) if table.name else writer.save(table.path)
+
+
+@contextmanager
+def noting(spark: SparkSession, run_ids: Iterable[str]) -> Generator[None, None, None]:
+    """What SQL statements write within has these runs as its `userMetadata`, as far as the session allows it.
+
+    A statement has no option for it, and serverless compute not the setting; the rows name their runs in any case.
+    """
+    from pyspark.errors import PySparkException
+
+    with suppress(PySparkException):
+        spark.conf.set(METADATA_SETTING, ",".join(run_ids))
+    try:
+        yield
+    finally:
+        with suppress(PySparkException):
+            spark.conf.unset(METADATA_SETTING)
 
 
 def history(spark: SparkSession, table: Table, last: int | None = None) -> list[Written]:

@@ -22,7 +22,7 @@ def spark(tmp_path_factory):
         '--driver-java-options "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC" '
         f"--conf spark.sql.warehouse.dir={tmp_path_factory.mktemp('warehouse')} pyspark-shell"
     )
-    session = open_session(on_databricks=False)
+    session = open_session(given=False)
     session.conf.set("spark.sql.shuffle.partitions", "1")
     yield session
     session.stop()

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import pickle
+import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
+from pyspark import cloudpickle
 
+from spark_jobs import ingest
 from spark_jobs.batch import IngestBatch
+from spark_jobs.chunks import measurer
 from spark_jobs.errors import ConfigurationError
 from spark_jobs.ingest import main
 from spark_jobs.settings import argument_parser, load_settings
 from spark_jobs.sources import auto_loader_options
 
+CLUSTER = {"DATABRICKS_RUNTIME_VERSION": "17.3"}
 LOCAL = {"LANDING_PATH": "/data/landing", "CHECKPOINT_PATH": "/data/checkpoint", "DXR_DELTA_PATH": "/data/t/files"}
 
 
@@ -30,12 +38,19 @@ def test_defaults_beside_a_path():
 
 def test_defaults_beside_a_name_on_databricks():
     environ = {k: v for k, v in LOCAL.items() if k != "DXR_DELTA_PATH"} | {"DXR_DELTA_TABLE": "main.dxr.file_metadata"}
-    settings = load_settings(
-        {}, environ | {"DATABRICKS_RUNTIME_VERSION": "17.3", "LANDING_PATH": "dbfs:/Volumes/a/b/c"}
-    )
-    assert (settings.source, settings.landing_path, settings.on_databricks) == ("auto-loader", "/Volumes/a/b/c", True)
+    settings = load_settings({}, environ | CLUSTER | {"LANDING_PATH": "dbfs:/Volumes/a/b/c"})
+    assert (settings.source, settings.landing_path, settings.given_session) == ("auto-loader", "/Volumes/a/b/c", True)
     assert settings.quarantine.sql == "`main`.`dxr`.`dxr_quarantine`"
     assert settings.table_of("contracts").label == "main.dxr.contracts"
+
+
+def test_a_session_is_given_by_databricks_or_by_a_spark_connect_server():
+    server = {"SPARK_REMOTE": "sc://127.0.0.1:15002"}
+    # On Databricks that variable is its own business.
+    socket = CLUSTER | {"SPARK_REMOTE": "unix:///somewhere"}
+    found = [load_settings({}, LOCAL | more) for more in ({}, server, CLUSTER, socket)]
+    assert [settings.given_session for settings in found] == [False, True, True, True]
+    assert [settings.source for settings in found] == ["files", "files", "auto-loader", "auto-loader"]
 
 
 @pytest.mark.parametrize(
@@ -108,6 +123,7 @@ def test_a_flag_comes_before_the_environment_and_a_file_holds_a_value(tmp_path):
             ["INGEST_TRIGGER", "serverless", "available-now"],
         ),
         ({"INGEST_TRIGGER": "continuous", "IS_SERVERLESS": "TRUE"}, ["serverless"]),
+        ({"SPARK_REMOTE": "local[2]"}, ["SPARK_REMOTE", "local[2]", "sc://"]),
     ],
 )
 def test_an_error_names_the_variable_what_was_found_and_what_is_allowed(changes, words, monkeypatch, capsys):
@@ -116,8 +132,33 @@ def test_an_error_names_the_variable_what_was_found_and_what_is_allowed(changes,
     assert [word for word in words if word not in str(caught.value)] == []
     for name, value in (LOCAL | changes).items():
         monkeypatch.setenv(name, value)
-    assert main([]) == 3
+    assert outcome([]) == 3
     assert capsys.readouterr().err == f"dxr-ingest-tables: {caught.value}\n"
+
+
+def outcome(argv: list[str]) -> object:
+    try:
+        return main(argv)
+    except SystemExit as ended:
+        return ended.code
+
+
+def interrupted(_settings):
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    ("run", "code"), [(lambda _: 0, 0), (lambda _: 143, 143), (lambda _: 1 / 0, 1), (interrupted, 130)]
+)
+def test_on_databricks_a_failure_fails_the_task_and_success_raises_nothing(run, code, monkeypatch):
+    monkeypatch.setattr(ingest, "run", run)
+    monkeypatch.setenv("DXR_DELTA_PATH", "/t")
+    flags = ["--landing-path=/l", "--checkpoint-path=/c"]
+    assert main(flags) == code
+    monkeypatch.setenv("DATABRICKS_RUNTIME_VERSION", "17.3")
+    with pytest.raises(SystemExit) if code else nullcontext() as ended:
+        assert main(flags) == 0
+    assert code == (ended.value.code if ended else 0)
 
 
 @pytest.mark.parametrize("path", ["dbfs:/tables/files", "/Volumes/a/b/c/files"])
@@ -150,3 +191,32 @@ def test_the_options_of_auto_loader_are_the_agreed_ones():
 def test_the_batch_function_can_be_sent_elsewhere():
     batch = IngestBatch(load_settings({}, LOCAL))
     assert pickle.loads(pickle.dumps(batch)) == batch
+
+
+def test_what_measures_a_chunk_needs_nothing_of_this_package_where_it_runs():
+    stored = gzip.compress(b"a\nb\n", mtime=0)
+    assert measurer()(stored)[1:] == (2, 4)
+    script = (
+        "import sys\nsys.modules['spark_jobs'] = None\nfrom pyspark import cloudpickle\n"
+        "print(cloudpickle.loads(sys.stdin.buffer.read())(bytes.fromhex(sys.argv[1]))[1:])"
+    )
+    command = [sys.executable, "-c", script, stored.hex()]
+    done = subprocess.run(command, input=cloudpickle.dumps(measurer()), check=True, capture_output=True)
+    assert done.stdout == b"(2, 4)\n"
+
+
+def test_signals_are_handled_in_the_main_thread_alone_and_only_while_the_stream_runs():
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    before = [signal.getsignal(number) for number in numbers]
+    for number in numbers:
+        with ingest._stop_on_signals() as stop:
+            signal.raise_signal(number)
+        assert stop.signal == number
+    assert [signal.getsignal(number) for number in numbers] == before
+
+    def elsewhere() -> list[object]:
+        with ingest._stop_on_signals():
+            return [signal.getsignal(number) for number in numbers]
+
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(elsewhere).result() == before

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 import duckdb
 import pytest
 from deltalake import DeltaTable, QueryBuilder
+from pyspark.errors import AnalysisException, PySparkException
 
 from spark_jobs.errors import TableMismatch
-from spark_jobs.schemas import INGEST_LOG, QUARANTINE, SNAPSHOT
-from spark_jobs.tables import Table, retrying
+from spark_jobs.schemas import INGEST_LOG, QUARANTINE, SNAPSHOT, Column, TableSchema
+from spark_jobs.tables import Table, ensure_table, noting, retrying
 from tests.spark.landing_builder import reject, rows
 
 
@@ -77,6 +80,47 @@ def test_a_table_by_name_alone_and_by_name_and_path(house, tmp_path, path):
     assert house.spark.table(name).schema["size"].metadata == {"comment": SNAPSHOT.columns[3].comment}
     if path:
         assert (tmp_path / "tables" / "dxr_ingest_log" / "_delta_log").is_dir()
+
+
+@dataclass
+class Serverless:
+    """What the job sees of serverless compute before its first table: a catalog, and no settings."""
+
+    statements: list[str] = field(default_factory=list)
+
+    def table(self, name):
+        raise AnalysisException("[TABLE_OR_VIEW_NOT_FOUND] The table or view cannot be found.")
+
+    def sql(self, statement):
+        self.statements.append(statement)
+
+    @property
+    def conf(self):
+        return self
+
+    def get(self, *_):
+        raise PySparkException("[CONFIG_NOT_AVAILABLE] Configuration is not available.")
+
+    set = unset = get
+
+
+@pytest.mark.parametrize(("name", "sql"), [("main.dxr.files", "`main`.`dxr`.`files`"), ("dxr.files", "`dxr`.`files`")])
+def test_a_table_of_a_catalog_that_lasts_is_managed_by_it(name, sql):
+    columns = (Column("a", "bigint", "It's a"), Column("b", "date", "It is b"))
+    spark = Serverless()
+    ensure_table(spark, Table.of(name, None), TableSchema(columns, ("a",), "Both", partitioned_by="b"))
+    assert spark.statements == [
+        f"CREATE TABLE IF NOT EXISTS {sql} (`a` bigint COMMENT 'It\\'s a', `b` date COMMENT 'It is b') USING delta "
+        "PARTITIONED BY (b) COMMENT 'Both' TBLPROPERTIES "
+        "('delta.enableDeletionVectors' = 'false', 'delta.dataSkippingStatsColumns' = 'a')"
+    ]
+
+
+def test_a_session_without_settings_writes_all_the_same():
+    spark = Serverless()
+    with noting(spark, ["a", "b"]):
+        spark.sql("MERGE")
+    assert spark.statements == ["MERGE"]
 
 
 def test_a_lost_race_is_tried_again_a_limited_number_of_times():

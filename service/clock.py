@@ -47,3 +47,8 @@ def as_text(moment: dt.datetime) -> str:
 def microseconds(moment: dt.datetime) -> int:
     """Microseconds since 1970 UTC, exactly."""
     return (moment - dt.datetime(1970, 1, 1, tzinfo=dt.UTC)) // dt.timedelta(microseconds=1)
+
+
+def from_microseconds(microseconds: int) -> dt.datetime:
+    """The moment in UTC."""
+    return dt.datetime(1970, 1, 1, tzinfo=dt.UTC) + dt.timedelta(microseconds=microseconds)

@@ -8,7 +8,8 @@
     ├── RefusedError            look at the request or the data; a repeat would end the same way   exit 1
     ├── AlreadyActiveError      wait for the active run, or cancel it         exit 7
     ├── NotFoundError           the name is wrong                             exit 1
-    └── StoreError              the run store is away: wait, then try again   exit 5
+    ├── StoreError              the run store is away: wait, then try again   exit 5
+    └── LeaseLostError          drop the run without a word: another process carries it out
 
 Each error is one sentence about what happened, one about what to do (`hint`), a stable `code`, and whether a retry of
 the whole run can help. None carries a token or the content of a file.
@@ -87,6 +88,13 @@ class StoreError(DxrIngestError):
     """The run store did not answer."""
 
     retryable = True
+
+
+class LeaseLostError(DxrIngestError):
+    """The run is not this process's any more."""
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__("LEASE_LOST", f"Run {run_id} is not carried out by this process any more.", "Look at the run.")
 
 
 # Exit codes are derived from the code alone, so that they are the same in-process and through `--server`.

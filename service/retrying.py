@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 import stamina
 
-from service.errors import LandingError, UpstreamError
+from service.errors import LandingError, LeaseLostError, StoreError, UpstreamError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -31,25 +31,30 @@ class Retrying:
     wait_s_max: float
     on_error: Callable[[Exception], None]
 
-    def attempts(self) -> AsyncIterator[stamina.Attempt]:
-        """`async for attempt in …: with attempt: …` leaves on success, or raises the last error."""
+    def attempts(self, used: int = 0) -> AsyncIterator[stamina.Attempt]:
+        """`async for attempt in …: with attempt: …` leaves on success, or raises the last error.
+
+        `used` attempts were made before; one is always left.
+        """
         return stamina.retry_context(
             on=self._decide,
-            attempts=self.attempts_max,
+            attempts=max(1, self.attempts_max - used),
             timeout=None,
             wait_initial=1.0,
             wait_max=self.wait_s_max,
             wait_jitter=1.0,
         )
 
-    async def call(self, work: Callable[[], Awaitable[_T]]) -> _T:
+    async def call(self, work: Callable[[], Awaitable[_T]], used: int = 0) -> _T:
         """What `work` gives, tried again as often as allowed. Raises the last error."""
-        async for attempt in self.attempts():
+        async for attempt in self.attempts(used):
             with attempt:
                 return await work()
         raise AssertionError  # the loop returns or raises
 
-    def _decide(self, error: Exception) -> bool | float:
+    def _decide(self, error: BaseException) -> bool | float:
+        if not isinstance(error, Exception) or isinstance(error, StoreError | LeaseLostError):
+            return False  # a cancel, or the run is not ours: nothing that DXR or Databricks did
         self.on_error(error)
         if isinstance(error, LandingError):
             return error.code in _PASSING

@@ -80,6 +80,11 @@ def _existing_file(value: Path) -> Path:
 
 
 _VOLUME: Final = re.compile(r"/Volumes(/(?!\.\.?(/|$))[^/\x00-\x1f]{1,255}){3,}")
+_DRIVERS: Final = {
+    "postgresql://": "postgresql+asyncpg://",
+    "postgres://": "postgresql+asyncpg://",
+    "sqlite:///": "sqlite+aiosqlite:///",
+}
 # The Spark job refuses stored chunks above this size; a row is held in memory.
 SIZE_MAX: Final = 512 * 2**20
 
@@ -115,10 +120,22 @@ class StoreSettings(BaseSettings):
 
     @property
     def store_url(self) -> str:
-        """The SQLAlchemy address of the run store."""
-        if self.database_url:
-            return self.database_url.get_secret_value()
-        return f"sqlite+aiosqlite:///{self.state_dir / 'runs.sqlite'}"
+        """The SQLAlchemy address of the run store, with the driver that is installed."""
+        if not self.database_url:
+            return f"sqlite+aiosqlite:///{self.state_dir / 'runs.sqlite'}"
+        url = self.database_url.get_secret_value()
+        for given, driver in _DRIVERS.items():
+            if url.startswith(given):
+                # libpq's name of the setting, which people copy from elsewhere, is not that of asyncpg
+                return (driver + url.removeprefix(given)).replace("sslmode=", "ssl=")
+        return url
+
+    @property
+    def sqlite_folder(self) -> Path | None:
+        """Where SQLite's file lies, which belongs to one executing process; None for PostgreSQL."""
+        if not self.store_url.startswith("sqlite"):
+            return None
+        return Path(self.store_url.partition("///")[2].partition("?")[0]).parent
 
     @property
     def has_store(self) -> bool:
@@ -220,6 +237,9 @@ class Settings(ClientSettings):
         Path, Field(description="root of the landing: a folder, or /Volumes/<catalog>/<schema>/<volume>[/…]")
     ]
     landing_chunk_bytes: Annotated[Size, Field(description="raw bytes of a chunk")] = 64 * 2**20
+    landing_retention_days: Annotated[
+        int, Field(ge=0, le=36_500, description="days that chunks stay after their receipt, or when nobody knows them")
+    ] = 30
 
     databricks_host: Annotated[str | None, Field(description="address of the Databricks workspace")] = None
     databricks_token: Annotated[SecretStr | None, Field(description="personal access token, for trials")] = None
@@ -236,6 +256,13 @@ class Settings(ClientSettings):
     service_api_tokens_file: Annotated[Path | None, Field(description="file with API tokens, one a line")] = None
     service_open_pages: Annotated[bool, Field(description="metrics and API description without a token")] = False
     service_drain_seconds: Annotated[float, Field(ge=0, description="time for the shutdown on SIGTERM")] = 15
+    service_lease_seconds: Annotated[
+        float, Field(gt=0, description="how long a run stays a process's that is not heard of any more")
+    ] = 15
+    run_takeovers_max: Annotated[
+        int, Field(ge=0, description="how often a run goes on after its process ended, then it fails")
+    ] = 50
+    run_history_days: Annotated[int, Field(ge=1, description="days that ended runs are kept in the store")] = 90
     receipt_poll_seconds: Annotated[float, Field(gt=0, description="how often receipts are looked for")] = 30
 
     @model_validator(mode="after")

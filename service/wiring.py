@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
+import os
+import socket
 import ssl
+import uuid
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -17,7 +21,7 @@ from service.classification.mounted import MountedVolume
 from service.classification.packing import Budget
 from service.classification.records import Volume
 from service.classification.remote import RemoteVolume
-from service.clock import Clock, SystemClock
+from service.clock import Clock, SystemClock, as_text
 from service.databricks.files import Files
 from service.databricks.identity import Credentials, Identity
 from service.databricks.secrets import read_secret
@@ -27,14 +31,18 @@ from service.dxr.files import FilesStream
 from service.dxr.session import DxrSession
 from service.dxr.token import BearerToken, read_token_file
 from service.errors import DxrIngestError, UpstreamError
+from service.landing.cleanup import clean
 from service.landing.folder import FolderLanding
 from service.landing.volume import VolumeLanding
 from service.observability.metrics import Metrics
 from service.retrying import Retrying
+from service.runs.claims import Claims
+from service.runs.database import Database
 from service.runs.execution import Execution
 from service.runs.lock import held_state_dir
+from service.runs.receipts import note_receipts, settle_unsure
 from service.runs.store import RunStore
-from service.runs.supervisor import Supervisor
+from service.runs.supervisor import Chore, Supervisor
 from service.settings import VOLUMES
 from service.snapshot.flow import SnapshotFlow
 from service.snapshot.lander import Limits
@@ -54,6 +62,8 @@ _log = structlog.get_logger(__name__)
 _WORKERS = 2
 # Tries of one request to Databricks: with one in ten failing, one request in a hundred million is given up.
 _DATABRICKS_TRIES_MAX = 8
+_HOUSEKEEPING_S = 24 * 3600.0
+_HOUSEKEEPING_FIRST_S = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +73,7 @@ class Service:
     settings: Settings
     clock: Clock
     store: RunStore
+    claims: Claims
     landing: Landing
     execution: Execution
     supervisor: Supervisor
@@ -72,11 +83,12 @@ class Service:
 @contextlib.asynccontextmanager
 async def opened_store(settings: StoreSettings, clock: Clock | None = None) -> AsyncGenerator[RunStore]:
     """The run store alone, as it is: reading commands change nothing beside a running service."""
-    store = RunStore(settings.store_url, clock or SystemClock())
+    clock = clock or SystemClock()
+    database = Database(settings.store_url, clock)
     try:
-        yield store
+        yield RunStore(database, clock)
     finally:
-        await store.close()
+        await database.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,12 +113,15 @@ async def opened(settings: Settings, clock: Clock | None = None) -> AsyncGenerat
     """The service, ready to work; this process is then the one that carries out the runs of its store."""
     clock = clock or SystemClock()
     metrics = Metrics()
-    with held_state_dir(settings.state_dir), ThreadPoolExecutor(_WORKERS, thread_name_prefix="landing") as workers:
+    with held(settings), ThreadPoolExecutor(_WORKERS, thread_name_prefix="landing") as workers:
         async with (
             opened_store(settings, clock) as store,
             opened_partners(settings, metrics) as partners,
         ):
-            await store.open()
+            await store.database.migrate()
+            claims = Claims(store.database, _this_process(), settings.service_lease_seconds)
+            if settings.sqlite_folder:  # the lock is ours: whoever held a lease is gone
+                await claims.release_all()
             await _sign_in(settings, partners.workspace)
             landing = partners.landing
             snapshots = SnapshotFlow(
@@ -125,9 +140,38 @@ async def opened(settings: Settings, clock: Clock | None = None) -> AsyncGenerat
                 clock=clock,
             )
             classifications = _classifications(settings, partners, snapshots)
-            execution = Execution(store, landing, snapshots, classifications, metrics, clock)
-            supervisor = Supervisor(store, landing, execution, settings.receipt_poll_seconds)
-            yield Service(settings, clock, store, landing, execution, supervisor, metrics)
+            execution = Execution(
+                landing, snapshots, classifications, metrics, clock, takeovers_max=settings.run_takeovers_max
+            )
+            supervisor = Supervisor(store, claims, execution, _chores(settings, store, landing, clock))
+            yield Service(settings, clock, store, claims, landing, execution, supervisor, metrics)
+
+
+def held(settings: StoreSettings) -> contextlib.AbstractContextManager[None]:
+    """The right to work on the run store: SQLite's file is one process's, PostgreSQL's claims need no lock."""
+    return held_state_dir(settings.sqlite_folder) if settings.sqlite_folder else contextlib.nullcontext()
+
+
+def _this_process() -> str:
+    return f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+
+
+def _chores(settings: Settings, store: RunStore, landing: Landing, clock: Clock) -> list[Chore]:
+    """What is looked after beside the runs, with the seconds between two looks."""
+
+    async def ask_the_landing() -> None:
+        await note_receipts(store, landing)
+        await settle_unsure(store, landing)
+
+    async def keep_house() -> None:
+        now = clock.now()
+        await store.forget(as_text(now - dt.timedelta(days=settings.run_history_days)))
+        await clean(landing, store.ended, settings.landing_retention_days, now, dry_run=False)
+
+    return [
+        Chore(ask_the_landing, settings.receipt_poll_seconds),
+        Chore(keep_house, _HOUSEKEEPING_S, first_after_s=_HOUSEKEEPING_FIRST_S),
+    ]
 
 
 def _classifications(settings: Settings, partners: Partners, snapshots: SnapshotFlow) -> ClassificationFlow | None:

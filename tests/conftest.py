@@ -10,6 +10,8 @@ import pytest
 import pytest_asyncio
 import stamina
 
+from tests.postgres import database_url, postgres  # noqa: F401 - fixtures
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import APIRouter, Header, Path, Query, Request, Response
 
 from service.api.access import PROBLEMS, PageCaller, Reader, ServiceDep, Triggerer
 from service.api.models import ClassificationBody, ProblemBody, RunBody, SnapshotBody
@@ -14,13 +14,23 @@ from service.landing.layout import DATASET_PATTERN, RUN_ID_PATTERN
 from service.runs.model import Request as RunRequest
 from service.runs.model import State
 from service.runs.receipts import overdue
-from service.runs.store import RunFilter
+from service.runs.store import IdempotencyKey, RunFilter
 from service.runs.triggers import ClassificationRequest, SnapshotRequest, resolve_classification, resolve_snapshot
 from service.wiring import Service
 
 v1 = APIRouter(prefix="/v1", responses=PROBLEMS)
 open_pages = APIRouter()
 
+IdempotencyKeyHeader = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=255,
+        pattern=r"^[!-~]+$",
+        description="the same key and body within 24 hours answer with the same run",
+    ),
+]
 RunId = Annotated[str, Path(pattern=RUN_ID_PATTERN)]
 _CONFLICT: dict[int | str, dict[str, Any]] = {409: {"model": ProblemBody, "description": "an active run is in the way"}}
 _MISSING: dict[int | str, dict[str, Any]] = {404: {"model": ProblemBody, "description": "there is no such run"}}
@@ -28,29 +38,36 @@ _MISSING: dict[int | str, dict[str, Any]] = {404: {"model": ProblemBody, "descri
 
 @v1.post("/snapshots", status_code=202, response_model=RunBody, responses=_CONFLICT)
 async def start_snapshot(
-    body: SnapshotBody, service: ServiceDep, caller: Triggerer, response: Response
+    body: SnapshotBody, service: ServiceDep, caller: Triggerer, response: Response, key: IdempotencyKeyHeader = None
 ) -> dict[str, Any]:
     """Start a snapshot run of a dataset."""
     asked = SnapshotRequest(**body.model_dump())
     today = service.clock.now().date()
     request = resolve_snapshot(asked, service.settings, today, f"api:{caller.name}")
-    return await _started(service, response, request)
+    known = IdempotencyKey.of(caller.name, "snapshots", key, body.model_dump()) if key else None
+    return await _started(service, response, request, known)
 
 
 @v1.post("/classifications", status_code=202, response_model=RunBody, responses=_CONFLICT)
 async def start_classification(
-    body: ClassificationBody, service: ServiceDep, caller: Triggerer, response: Response
+    body: ClassificationBody,
+    service: ServiceDep,
+    caller: Triggerer,
+    response: Response,
+    key: IdempotencyKeyHeader = None,
 ) -> dict[str, Any]:
     """Start a classification run of the configured volume."""
     asked = ClassificationRequest(**body.model_dump())
     today = service.clock.now().date()
-    return await _started(
-        service, response, resolve_classification(asked, service.settings, today, f"api:{caller.name}")
-    )
+    request = resolve_classification(asked, service.settings, today, f"api:{caller.name}")
+    known = IdempotencyKey.of(caller.name, "classifications", key, body.model_dump()) if key else None
+    return await _started(service, response, request, known)
 
 
-async def _started(service: Service, response: Response, request: RunRequest) -> dict[str, Any]:
-    run = await service.store.create(request)
+async def _started(
+    service: Service, response: Response, request: RunRequest, key: IdempotencyKey | None
+) -> dict[str, Any]:
+    run = await service.store.create(request, key)
     service.supervisor.wake()
     response.headers["Location"] = f"/v1/runs/{run.id}"
     return run.as_dict()
@@ -99,7 +116,9 @@ async def alive() -> dict[str, str]:
 
 @open_pages.get("/readyz", responses={503: {"model": ProblemBody, "description": "not ready"}})
 async def ready(service: ServiceDep) -> dict[str, str]:
-    """The run store answers."""
+    """The run store answers, and the service is not draining."""
+    if service.supervisor.draining:
+        raise StoreError("SERVICE_UNAVAILABLE", "This service is shutting down.", "Ask another replica.")
     try:
         await service.store.ping()
     except StoreError as error:

@@ -18,9 +18,12 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Generator
 
+    from service.runs.supervisor import Supervisor
     from service.settings import Settings
 
 _log = structlog.get_logger(__name__)
+# What closing the connections may take of the whole shutdown.
+_CLOSING_S = 1
 
 
 async def serve(settings: Settings) -> None:
@@ -34,13 +37,22 @@ async def serve(settings: Settings) -> None:
             log_config=None,
             access_log=False,
             server_header=False,
-            timeout_graceful_shutdown=max(1, round(settings.service_drain_seconds)),
+            timeout_graceful_shutdown=_CLOSING_S,
         )
-        await _Server(config).serve()
+        await _Server(config, service.supervisor, settings.service_drain_seconds).serve()
 
 
 class _Server(uvicorn.Server):
-    """uvicorn raises the signal again after its shutdown, which would skip ours and end with 143."""
+    """Drains first, while it goes on to answer, then closes; a second signal closes at once.
+
+    (uvicorn's own handler raises the signal again after its shutdown, which would skip ours and end with 143.)
+    """
+
+    def __init__(self, config: uvicorn.Config, supervisor: Supervisor, drain_s: float) -> None:
+        super().__init__(config)
+        self._supervisor = supervisor
+        self._drain_s = drain_s
+        self._draining: asyncio.Task[None] | None = None
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None]:
@@ -61,5 +73,13 @@ class _Server(uvicorn.Server):
                 _log.info("listening", address=f"http://{host}:{port}")
 
     def _stop(self) -> None:
+        if self._draining is not None:
+            self.should_exit = True
+            return
+        _log.info("draining")
+        self._draining = asyncio.create_task(self._supervisor.drain(max(0.0, self._drain_s - _CLOSING_S)))
+        self._draining.add_done_callback(self._drained)
+
+    def _drained(self, _task: asyncio.Task[None]) -> None:
         _log.info("stopping")
         self.should_exit = True

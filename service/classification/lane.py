@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import mimetypes
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
 
 from service.classification.matching import is_settled, match, scan_id_of
+from service.classification.memory import FINISHED, SUBMITTED, SUBMITTING, Batch
 from service.classification.records import Origin
 from service.classification.volume import UnreadableFileError
 from service.dxr.jobs import Phase
@@ -15,7 +16,7 @@ from service.dxr.uploads import MultipartBody, Upload, UploadBrokenError, upload
 from service.errors import RefusedError, UpstreamError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
     from service.classification.progress import Progress
     from service.classification.volume import VolumeFile, VolumeFiles
@@ -48,23 +49,8 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class _Sent:
-    uploads: dict[str, VolumeFile]
-    job_id: str
-    scan_id: int | None
-
-
-class Steps(Protocol):
-    """Keeps what is known of a batch, before each step that could be lost."""
-
-    async def save(self, state: str, job_id: str | None, scan_id: int | None, chunk: str | None = None) -> None:
-        """Write it down; `chunk` is where its records went. Raises `StoreError`."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
 class Lane:
-    """Classifies batches of files on one datasource."""
+    """Classifies batches of files on one datasource; `save` writes a batch down before each step that could be lost."""
 
     datasource_id: str
     volume: VolumeFiles
@@ -72,42 +58,58 @@ class Lane:
     times: LaneTimes
     retrying: Retrying
     progress: Progress
+    save: Callable[[Batch], Awaitable[None]]
 
-    async def classify(self, files: list[VolumeFile], steps: Steps) -> Outcome:
-        """Submit, wait, search. Raises `UpstreamError` and `CredentialError`; what a job can do wrong is an outcome."""
+    async def until_idle(self) -> None:
+        """Wait for what somebody else has the datasource do, as long as a job may take."""
+        deadline_s = _now_s() + self.times.job_timeout_s
+        while await self.retrying.call(self._is_idle) is False and _now_s() < deadline_s:
+            self._tell("waiting for the datasource")
+            await asyncio.sleep(self.times.poll_s)
+
+    async def classify(self, batch: Batch, *, sent: bool = False) -> Outcome:
+        """Submit, wait, search; a batch that was `sent` by a process before is only waited for and searched.
+
+        Raises `UpstreamError` and `CredentialError`; what a job can do wrong is an outcome.
+        """
         broken: list[tuple[VolumeFile, str, str]] = []
-        sent: _Sent | None = None
+        files = list(batch.uploads.values())
+        job = await self._known(batch) if sent else None
         code = reason = ""
         for _ in range(1 + FAILED_RESUBMITS_MAX):
-            try:
-                sent = await self._sent(files, broken, steps)
-            except RefusedError as error:
-                refused = [(file, error.code, error.message) for file in files]
-                return Outcome(self._origin(None), [], broken + refused, stuck=False)
-            if sent is None:
+            if job is None or code:
+                try:
+                    job = await self._sent(batch.number, files, broken)
+                except RefusedError as error:
+                    refused = [(file, error.code, error.message) for file in files]
+                    return Outcome(self._origin(None), [], broken + refused, stuck=False)
+            if job is None:
                 return Outcome(self._origin(None), [], broken, stuck=False)
-            files = list(sent.uploads.values())
-            code, reason, sent = await self._ended(sent)
+            code, reason, job = await self._ended(job)
+            files = list(job.uploads.values())
             if code != "JOB_FAILED":
                 break
-        assert sent is not None  # noqa: S101 - the loop runs at least once
         if code:
-            await steps.save("failed", sent.job_id, sent.scan_id)
             stuck = code == "JOB_TIMEOUT" and await self.retrying.call(self._is_idle) is False
-            return Outcome(self._origin(sent), [], broken + [(file, code, reason) for file in files], stuck)
-        await steps.save("finished", sent.job_id, sent.scan_id)
-        matched = await self._settled(sent)
-        labelled = [(file, matched[name]) for name, file in sent.uploads.items() if name in matched]
+            return Outcome(self._origin(job), [], broken + [(file, code, reason) for file in files], stuck)
+        assert job is not None  # noqa: S101 - the loop runs at least once
+        await self.save(replace(job, state=FINISHED))
+        matched = await self._settled(job)
+        labelled = [(file, matched[name]) for name, file in job.uploads.items() if name in matched]
         missing = [
             (file, "NO_HIT", f"the index had no hit within {self.times.settle_s:g} seconds")
-            for name, file in sent.uploads.items()
+            for name, file in job.uploads.items()
             if name not in matched
         ]
-        return Outcome(self._origin(sent), labelled, broken + missing, stuck=False)
+        return Outcome(self._origin(job), labelled, broken + missing, stuck=False)
+
+    async def _known(self, batch: Batch) -> Batch | None:
+        """What a process before has sent; None when the search proved that no job holds it."""
+        return await self._lost(batch) if batch.state == SUBMITTING else batch
 
     async def _sent(
-        self, files: list[VolumeFile], broken: list[tuple[VolumeFile, str, str]], steps: Steps
-    ) -> _Sent | None:
+        self, number: int, files: list[VolumeFile], broken: list[tuple[VolumeFile, str, str]]
+    ) -> Batch | None:
         """The job of the files that can be read; those that cannot are added to `broken`. None when none is left."""
         left = list(files)
         async for attempt in self.retrying.attempts():
@@ -115,7 +117,8 @@ class Lane:
                 while left:
                     uploads = {upload_name(file.relative_path): file for file in left}
                     body = MultipartBody([self._upload(name, file) for name, file in uploads.items()])
-                    await steps.save("submitting", None, None)
+                    batch = Batch(number, self.datasource_id, SUBMITTING, uploads)
+                    await self.save(batch)
                     self._tell(f"sending {len(left)} files")
                     try:
                         job = await self.classifier.submit(self.datasource_id, body)
@@ -129,30 +132,31 @@ class Lane:
                             continue
                         if isinstance(error, UploadBrokenError) or error.code in _NOT_TAKEN:
                             raise
-                        found = await self._lost(uploads)
+                        found = await self._lost(batch)
                         if found is None:
                             raise
-                        await steps.save("submitted", found.job_id, found.scan_id)
+                        await self.save(found)
                         return found
-                    await steps.save("submitted", job.job_id, job.scan_id)
+                    taken = replace(batch, state=SUBMITTED, job_id=job.job_id, scan_id=job.scan_id)
+                    await self.save(taken)
                     self.progress.submitted += len(left)
-                    return _Sent(uploads, job.job_id or "", job.scan_id)
+                    return taken
                 return None
         raise AssertionError  # the loop returns or raises
 
-    async def _lost(self, uploads: dict[str, VolumeFile]) -> _Sent | None:
+    async def _lost(self, batch: Batch) -> Batch | None:
         """The job whose answer was lost, found by its unique names once the datasource is idle; None: send again."""
         deadline_s = _now_s() + self.times.job_timeout_s
         self._tell("looking for a job whose answer was lost")
         while (idle := await self.retrying.call(self._is_idle)) is False and _now_s() < deadline_s:  # noqa: ASYNC110
             await asyncio.sleep(self.times.poll_s)
         settled_s = _now_s() + self.times.settle_s
-        name = next(iter(uploads))
+        name = next(iter(batch.uploads))
         while True:
             hits = await self.retrying.call(lambda: self.classifier.hits_of_name(name))
             scan_id = scan_id_of(hits)
             if scan_id is not None:
-                return _Sent(uploads, "", scan_id)
+                return replace(batch, state=SUBMITTED, scan_id=scan_id)
             if _now_s() >= settled_s:
                 break
             await asyncio.sleep(min(self.times.poll_s, _SETTLE_EVERY_S_MAX))
@@ -160,7 +164,7 @@ class Lane:
             self.progress.resubmitted_unconfirmed += 1
         return None
 
-    async def _ended(self, sent: _Sent) -> tuple[str, str, _Sent]:
+    async def _ended(self, sent: Batch) -> tuple[str, str, Batch]:
         """Empty code when the job finished, else code and reason; and what is known of the job by then."""
         if not sent.job_id:  # found by its hits: it has finished
             return "", "", sent
@@ -170,7 +174,7 @@ class Lane:
             if job is None:
                 return "JOB_VANISHED", "DXR does not know the job any more", sent
             if job.scan_id is not None:
-                sent = _Sent(sent.uploads, sent.job_id, job.scan_id)
+                sent = replace(sent, scan_id=job.scan_id)
             match job.phase:
                 case Phase.FINISHED:
                     return "", "", sent
@@ -184,7 +188,7 @@ class Lane:
                 return "JOB_TIMEOUT", f"the job did not end within {self.times.job_timeout_s:g} seconds", sent
             await asyncio.sleep(self.times.poll_s)
 
-    async def _settled(self, sent: _Sent) -> dict[str, Mapping[str, Any]]:
+    async def _settled(self, sent: Batch) -> dict[str, Mapping[str, Any]]:
         """The hits, once each file has its own with tags, or the settling deadline has passed: the index lags."""
         deadline_s = _now_s() + self.times.settle_s
         self._tell("waiting for the index")
@@ -194,7 +198,7 @@ class Lane:
                 return matched
             await asyncio.sleep(min(self.times.poll_s, _SETTLE_EVERY_S_MAX))
 
-    async def _hits(self, sent: _Sent) -> list[dict[str, Any]]:
+    async def _hits(self, sent: Batch) -> list[dict[str, Any]]:
         scan_id = sent.scan_id
         if scan_id is not None:
             return await self.retrying.call(lambda: self.classifier.hits_of_scan(scan_id))
@@ -217,8 +221,8 @@ class Lane:
         except UnreadableFileError as error:
             raise UploadBrokenError(name, error.reason) from error
 
-    def _origin(self, sent: _Sent | None) -> Origin:
-        return Origin(self.datasource_id, sent.job_id if sent else "", sent.scan_id if sent else None)
+    def _origin(self, sent: Batch | None) -> Origin:
+        return Origin(self.datasource_id, (sent.job_id if sent else None) or "", sent.scan_id if sent else None)
 
     def _tell(self, what: str) -> None:
         self.progress.lanes[self.datasource_id] = what

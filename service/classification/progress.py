@@ -6,6 +6,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
+from service.classification.records import DELETED, LABELLED
+
 
 @dataclass(slots=True)
 class Progress:
@@ -20,6 +22,14 @@ class Progress:
     resubmitted_unconfirmed: int = 0
     reasons: Counter[str] = field(default_factory=Counter[str])
     lanes: dict[str, str] = field(default_factory=dict[str, str])
+
+    def take_up(self, told: Counter[str]) -> None:
+        """Begin with what processes before this one have told, by status."""
+        self.unchanged = 0
+        self.labelled = told[LABELLED]
+        self.deleted = told[DELETED]
+        self.reasons = Counter({code: count for code, count in told.items() if code not in {LABELLED, DELETED}})
+        self.scanned = self.labelled + sum(self.reasons.values())
 
     def headline(self) -> str:
         """One line for people."""

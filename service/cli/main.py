@@ -262,6 +262,25 @@ def doctor(output: OutputOption = Output.TEXT) -> None:
     raise typer.Exit(checks.verdict(findings))
 
 
+@app.command()
+def cleanup(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="change nothing, say what would go")] = False,
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """Remove chunks from the landing whose time is over (LANDING_RETENTION_DAYS). Commits and receipts stay."""
+    from service.cli import cleanup as cleaning
+    from service.settings import Settings
+
+    settings = _load(Settings)
+    _log_to_stderr("warning" if sys.stderr.isatty() else settings.log_level)
+    report = asyncio.run(cleaning.cleaned(settings, dry_run=dry_run))
+    if output is Output.JSON:
+        typer.echo(json.dumps(report.as_dict()))
+    else:
+        cleaning.render(report)
+    raise typer.Exit(1 if report.failed else 0)
+
+
 @config_app.command("show")
 def show_config(output: OutputOption = Output.TEXT) -> None:
     """The settings in force; secrets are masked."""

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Callable, Generator
 
+    from service.runs.execution import Work
     from service.runs.model import Request
     from service.runs.store import RunStore
     from service.settings import ClientSettings, Settings
@@ -92,39 +93,51 @@ def asked_classification(asked: ClassificationRequest) -> Asked:
 
 
 async def here(settings: Settings, asked: Asked) -> Ended:
-    """Carry out the run in this process; SIGINT and SIGTERM cancel it cleanly (130, 143)."""
+    """Carry out the run in this process; SIGINT and SIGTERM hand it back cleanly (130, 143).
+
+    The same command then takes it up again: a classification goes on where it was.
+    """
     from service import wiring  # heavy: `--server` needs nothing of it
-    from service.runs.supervisor import request_cancel
+    from service.runs.execution import Work
 
     clock = SystemClock()
     request = asked.resolve(settings, clock.now().date())
     async with wiring.opened(settings, clock) as service:
-        # The lock is ours, so whoever began these is gone; nobody else will end them.
-        for left in await service.store.left_running():
-            await service.execution.recover(left)
-            if (await service.store.get(left.id)).active:
-                await service.store.fail(left.id, _INTERRUPTED)
-        run = await service.store.claim(await _created_or_left(service.store, request))
-        if run is None:
-            raise AssertionError  # nobody else works on this store
-        task = asyncio.create_task(service.execution.carry_out(run, asked.progress))
-        with _signals_cancel(task) as received:
-            await shown(task, asked.progress)
-        if received:  # handed back to a queue that nobody looks at
-            await request_cancel(service.store, run.id)
-        ended = (await service.store.get(run.id)).as_dict()
+        run_id = await _created_or_left(service.store, request, alone=settings.sqlite_folder is not None)
+        claim = await service.claims.claim(run_id)
+        if claim is None:  # a replica of the service on the same store was quicker
+            await _until_others_ended(service.store, run_id)
+            ended = (await service.store.get(run_id)).as_dict()
+            return Ended(ended, _code(ended))
+        work = Work(claim)
+        task = work.begin(service.execution)
+        with _signals_stop(work) as received:
+            await shown(task, work.progress)
+        ended = (await service.store.get(run_id)).as_dict()
     return Ended(ended, 128 + received[0] if received and ended["commit"] is None else _code(ended))
 
 
-async def _created_or_left(store: RunStore, request: Request) -> str:
-    """A new run, or the equal one that a drained service left in the queue. Raises `AlreadyActiveError`."""
-    try:
-        return (await store.create(request)).id
-    except AlreadyActiveError as error:
-        left = (await store.get(error.run_id)).request
-        if replace(left, trigger=request.trigger) == request:
-            return error.run_id
-        raise
+async def _created_or_left(store: RunStore, request: Request, *, alone: bool) -> str:
+    """A new run, or the equal one that is in the queue. Raises `AlreadyActiveError`.
+
+    Where this process is alone on its store, a run of the dataset that asks for something else was left by a process
+    that is gone: nobody would ever end it.
+    """
+    while True:
+        try:
+            return (await store.create(request)).id
+        except AlreadyActiveError as error:
+            left = await store.get(error.run_id)
+            if replace(left.request, trigger=request.trigger) == request:
+                return error.run_id
+            if not alone:
+                raise
+            await store.abandon(error.run_id, _INTERRUPTED)
+
+
+async def _until_others_ended(store: RunStore, run_id: str) -> None:
+    while (await store.get(run_id)).active:  # noqa: ASYNC110 - another process ends it
+        await asyncio.sleep(_POLL_S)
 
 
 async def through(settings: ClientSettings, asked: Asked, wait_active_s: float) -> Ended:
@@ -188,18 +201,17 @@ def _code(run: dict[str, Any]) -> int:
 
 
 @contextlib.contextmanager
-def _signals_cancel(task: asyncio.Task[Any]) -> Generator[list[int]]:
-    """SIGINT and SIGTERM cancel the task; yields the signals as they come."""
+def _signals_stop(work: Work) -> Generator[list[int]]:
+    """SIGINT and SIGTERM stop the work; yields the signals as they come."""
     received: list[int] = []
     loop = asyncio.get_running_loop()
 
-    def cancel(number: int) -> None:
+    def stop(number: int) -> None:
         received.append(number)
-        if len(received) == 1:  # a second cancel would break the clean end
-            task.cancel()
+        work.stop()
 
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, cancel, number)
+        loop.add_signal_handler(number, stop, number)
     try:
         yield received
     finally:

@@ -16,7 +16,7 @@ from service.errors import UpstreamError
 from service.upstream import mapped_errors
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 
     from aiohttp import ClientResponse
 
@@ -60,9 +60,25 @@ class Files:
         """Create it with all above it; nothing when it is there."""
         await self._workspace.repeated(lambda: self._workspace.call("PUT", _DIRECTORIES + path))
 
-    async def put(self, path: str, content: bytes, *, overwrite: bool) -> bool:
-        """Store a whole file and check its size. False: `overwrite` is not allowed and there is one already."""
-        return await self._workspace.repeated(lambda: self._put(path, content, overwrite=overwrite))
+    async def put(
+        self,
+        path: str,
+        content: bytes,
+        *,
+        overwrite: bool,
+        before: Callable[[], Awaitable[object]] | None = None,
+    ) -> bool:
+        """Store a whole file and check its size. False: `overwrite` is not allowed and there is one already.
+
+        `before` is awaited before each try; what it raises ends them.
+        """
+
+        async def once() -> bool:
+            if before is not None:
+                await before()
+            return await self._put(path, content, overwrite=overwrite)
+
+        return await self._workspace.repeated(once)
 
     async def _put(self, path: str, content: bytes, *, overwrite: bool) -> bool:
         query = {"overwrite": "true" if overwrite else "false"}

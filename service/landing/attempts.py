@@ -21,3 +21,12 @@ class Attempts(Protocol):
     async def begin(self, newest_sequence: int) -> Attempt:
         """The next attempt; its sequence is above `newest_sequence`."""
         ...
+
+    async def failed(self, code: str) -> None:
+        """The attempt that goes on ended with this code."""
+        ...
+
+    @property
+    def used(self) -> int:
+        """How many attempts have failed before this process took the run."""
+        ...

@@ -44,9 +44,9 @@ class ChunkWriter:
         self._open: _OpenChunk | None = None
 
     @property
-    def open_path(self) -> str | None:
-        """The part that took the last line, unless it is sealed."""
-        return self._open.part.path if self._open else None
+    def room_bytes(self) -> int:
+        """How much still goes into the part that took the last line; 0 when none is open."""
+        return self._chunk_bytes_max - self._open.raw_bytes if self._open else 0
 
     def write(self, lines: list[bytes]) -> Iterator[SealedChunk]:
         r"""Append lines (without ``\n``); yields the parts that this filled."""

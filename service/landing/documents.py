@@ -77,7 +77,7 @@ def decode_commit(content: bytes, path: str) -> Commit:
     """The commit in `content`; raises `LandingError` naming `path` when it is none of format 1."""
     try:
         return _of_this_format(_commit_decoder.decode(content))
-    except (msgspec.DecodeError, ValueError) as error:
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise _unreadable(path) from error
 
 
@@ -85,7 +85,7 @@ def decode_receipt(content: bytes, path: str) -> Receipt:
     """The receipt in `content`; raises `LandingError` naming `path` when it is none of format 1."""
     try:
         return _of_this_format(_receipt_decoder.decode(content))
-    except (msgspec.DecodeError, ValueError) as error:
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise _unreadable(path) from error
 
 

@@ -18,7 +18,7 @@ from service.landing.port import Stored
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Generator
 
-    from service.landing.port import Part
+    from service.landing.port import Before, Part
 
 
 class FolderPart:
@@ -81,7 +81,7 @@ class FolderLanding:
             part.temporary.rename(target)
             _sync_folder(target.parent)
 
-    async def put_new(self, path: str, content: bytes) -> None:
+    async def put_new(self, path: str, content: bytes, before: Before | None = None) -> None:
         """Write `content` beside its place, then link it there: the link fails when the name is taken."""
         target = self._root / path
         # Two writers of one name (a frozen process that wakes up) must not write into one temporary file.
@@ -93,6 +93,8 @@ class FolderLanding:
                 await file.flush()
                 await asyncio.to_thread(os.fsync, file.fileno())
             try:
+                if before is not None:
+                    await before()
                 await asyncio.to_thread(os.link, temporary, target)
             except FileExistsError:
                 if await self.read(path) != content:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+Before = Callable[[], Awaitable[object]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +57,11 @@ class Landing(Protocol):
         """Give a sealed part its name, durably, once its stored size is `size_bytes`."""
         ...
 
-    async def put_new(self, path: str, content: bytes) -> None:
-        """Write a small file once. An equal file there is success, another one `LANDING_CONFLICT`."""
+    async def put_new(self, path: str, content: bytes, before: Before | None = None) -> None:
+        """Write a small file once. An equal file there is success, another one `LANDING_CONFLICT`.
+
+        `before` is awaited right before each step that could make it visible; what it raises ends the put.
+        """
         ...
 
     async def read(self, path: str) -> bytes | None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from service.databricks.files import Files
-    from service.landing.port import Part
+    from service.landing.port import Before, Part
 
 
 class VolumePart:
@@ -68,10 +68,11 @@ class VolumeLanding:
         await self._files.put(self._at(part.path), part.content, overwrite=True)
         part.discard()
 
-    async def put_new(self, path: str, content: bytes) -> None:
+    async def put_new(self, path: str, content: bytes, before: Before | None = None) -> None:
         """Write a small file once; when there is one already, which a lost answer may mean, it is compared."""
         await self._make_folder_of(path)
-        if not await self._files.put(self._at(path), content, overwrite=False) and await self.read(path) != content:
+        put = await self._files.put(self._at(path), content, overwrite=False, before=before)
+        if not put and await self.read(path) != content:
             raise LandingError(
                 "LANDING_CONFLICT", f"{path} exists in the landing with other content.", "Nothing was changed."
             )

@@ -9,7 +9,9 @@ import msgspec
 import structlog
 
 from service.errors import DxrIngestError, ErrorReport
+from service.landing.documents import decode_commit
 from service.landing.history import receipt_of
+from service.runs.execution import state_of
 from service.runs.model import Run, State
 
 if TYPE_CHECKING:
@@ -58,3 +60,17 @@ def overdue(waiting: Sequence[Run], now: str) -> int:
     """How many of the runs that wait for a receipt have waited too long at `now` (ISO 8601). Pure."""
     limit = dt.datetime.fromisoformat(now) - OVERDUE_AFTER
     return sum(1 for run in waiting if run.ended_at and dt.datetime.fromisoformat(run.ended_at) < limit)
+
+
+async def settle_unsure(store: RunStore, landing: Landing) -> None:
+    """Look for commits that were on their way when their runs ended without one: the landing has the last word."""
+    for run, path in await store.unsure():
+        try:
+            content = await landing.read(path)
+            commit = None if content is None else decode_commit(content, path)
+        except DxrIngestError as error:
+            _log.warning("commit_unreadable", run_id=run.id, code=error.code)
+            continue
+        await store.settle(run.id, (state_of(commit), commit.counts) if commit else None)
+        if commit is not None:
+            _log.info("run_ended", run_id=run.id, state=state_of(commit).value)

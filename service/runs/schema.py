@@ -35,6 +35,14 @@ runs = sa.Table(
     sa.Column("counts", sa.JSON, nullable=False),
     sa.Column("error", sa.JSON(none_as_null=True)),
     sa.Column("commit_path", sa.Text),
+    # Who carries it out: every write of that process names the fence, which each claim raises.
+    sa.Column("fence", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("owner", sa.Text),
+    sa.Column("lease_until_us", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("takeovers", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("failed_attempts", sa.Integer, nullable=False, server_default="0"),
+    # The commit that was about to be published last: whether it exists, the landing knows.
+    sa.Column("publishing", sa.Text),
     sa.Column("receipt", sa.JSON(none_as_null=True)),
     sa.Index("runs_by_dataset", "dataset", "sequence"),
     sa.Index("runs_by_state", "state"),
@@ -48,18 +56,61 @@ runs = sa.Table(
     ),
 )
 
+attempts = sa.Table(
+    "attempts",
+    metadata,
+    sa.Column("run_id", sa.String(36), primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("fence", sa.Integer, nullable=False),
+    sa.Column("owner", sa.Text),
+    sa.Column("sequence", sa.BigInteger, nullable=False),
+    sa.Column("started_at", sa.String(27), nullable=False),
+    sa.Column("ended_at", sa.String(27)),
+    # Null as long as it goes on, and for ever if its process ended with it.
+    sa.Column("code", sa.Text),
+)
+
+idempotency_keys = sa.Table(
+    "idempotency_keys",
+    metadata,
+    # Hashes: of token name, route and key; and of the parsed body.
+    sa.Column("scope", sa.String(64), primary_key=True),
+    sa.Column("body", sa.String(64), nullable=False),
+    sa.Column("run_id", sa.String(36), nullable=False),
+    sa.Column("created_us", sa.BigInteger, nullable=False),
+)
+
+slots = sa.Table(
+    "datasource_slots",
+    metadata,
+    sa.Column("datasource_id", sa.String(64), primary_key=True),
+    sa.Column("run_id", sa.String(36), nullable=False),
+    sa.Column("fence", sa.Integer, nullable=False),
+    sa.Column("lease_until_us", sa.BigInteger, nullable=False),
+)
+
 batches = sa.Table(
     "classification_batches",
     metadata,
     sa.Column("run_id", sa.String(36), primary_key=True),
     sa.Column("number", sa.Integer, primary_key=True),
     sa.Column("datasource_id", sa.String(64), nullable=False),
-    sa.Column("files", sa.Integer, nullable=False),
     sa.Column("state", sa.String(16), nullable=False),
     sa.Column("job_id", sa.Text),
     sa.Column("scan_id", sa.BigInteger),
-    # Where its records went; until that chunk is published they are only in memory.
-    sa.Column("chunk", sa.Text),
+    # [[upload name, path, size, modification time], …]: what a job that outlives its process is made of.
+    sa.Column("uploads", sa.JSON, nullable=False),
+)
+
+chunks = sa.Table(
+    "classification_chunks",
+    metadata,
+    sa.Column("run_id", sa.String(36), primary_key=True),
+    sa.Column("path", sa.Text, primary_key=True),
+    sa.Column("rows", sa.Integer, nullable=False),
+    sa.Column("raw_bytes", sa.BigInteger, nullable=False),
+    sa.Column("stored_bytes", sa.BigInteger, nullable=False),
+    sa.Column("sha256", sa.String(64), nullable=False),
 )
 
 files = sa.Table(
@@ -73,4 +124,9 @@ files = sa.Table(
     sa.Column("seen_run", sa.String(36), nullable=False),
     sa.Column("labelled_run", sa.String(36)),
     sa.Column("deleted_run", sa.String(36)),
+    # In whose published chunks there is a record of it, and with which status.
+    sa.Column("told_run", sa.String(36)),
+    sa.Column("told", sa.String(32)),
+    sa.Index("classified_files_told", "told_run"),
+    sa.Index("classified_files_labelled", "labelled_run"),
 )

@@ -1,34 +1,30 @@
-"""The run store: every change of a run is one guarded statement, so that two writers can never both be right."""
+"""The run store for everybody: triggers, lists, cancels, receipts. What carries out a run writes through its claim."""
 
 from __future__ import annotations
 
-import contextlib
+import hashlib
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
 import sqlalchemy as sa
-import sqlalchemy.event
 import uuid_utils
-from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import DBAPIError, IntegrityError
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.exc import IntegrityError
 
-from service.clock import as_text, microseconds
-from service.errors import AlreadyActiveError, ErrorReport, NotFoundError, StoreError
-from service.landing.attempts import Attempt
+from service.errors import AlreadyActiveError, ErrorReport, NotFoundError, RefusedError, StoreError
+from service.runs.database import now_us, whole
 from service.runs.model import ACTIVE, Kind, Request, Run, State, predecessors
-from service.runs.schema import runs
+from service.runs.schema import attempts, batches, chunks, files, idempotency_keys, runs
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Sequence
-
-    from sqlalchemy.ext.asyncio import AsyncConnection
+    from collections.abc import Collection, Sequence
 
     from service.clock import Clock
+    from service.runs.database import Database
 
-_MIGRATIONS: Final = Path(__file__).parent / "migrations"
-_BUSY_TIMEOUT_MS: Final = 10_000
+# Databases bound the number of parameters of a statement.
+_IDS_AT_ONCE_MAX: Final = 500
+_DAY_US: Final = 24 * 3600 * 1_000_000
 _WAITING_FOR_RECEIPT: Final = (State.LANDED.value, State.PARTIAL.value)
 
 
@@ -42,41 +38,41 @@ class RunFilter:
     cursor: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class IdempotencyKey:
+    """What a caller named its request with, as hashes: `scope` of caller, route and key, `body` of what was asked."""
+
+    scope: str
+    body: str
+
+    @classmethod
+    def of(cls, caller: str, route: str, key: str, body: object) -> IdempotencyKey:
+        """The key of a parsed body: other white space or order of fields is the same request."""
+        encoded = msgspec.json.encode(body, order="sorted")
+        scope = msgspec.json.encode([caller, route, key])
+        return cls(hashlib.sha256(scope).hexdigest(), hashlib.sha256(encoded).hexdigest())
+
+
 class RunStore:
     """Runs in a database. All methods raise `StoreError` when it does not answer."""
 
-    def __init__(self, url: str, clock: Clock) -> None:
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self.database = database
         self._clock = clock
-        self._engine = create_async_engine(url)
-        if self._engine.dialect.name == "sqlite":
-            sqlalchemy.event.listen(self._engine.sync_engine, "connect", _configure_sqlite)
 
-    async def open(self) -> None:
-        """Bring the tables up to date."""
-        import alembic.command  # heavy, and needed once
-        import alembic.config
-
-        config = alembic.config.Config()
-        config.set_main_option("script_location", str(_MIGRATIONS))
-
-        def upgrade(connection: sa.Connection) -> None:
-            config.attributes["connection"] = connection
-            alembic.command.upgrade(config, "head")
-
-        async with self.begin() as connection:
-            await connection.run_sync(upgrade)
-
-    async def close(self) -> None:
-        """Close the connections."""
-        await self._engine.dispose()
-
+    @whole
     async def ping(self) -> None:
         """Raises `StoreError` when the database does not answer."""
-        async with self.begin() as connection:
+        async with self.database.statement() as connection:
             await connection.execute(sa.select(sa.literal(1)))
 
-    async def create(self, request: Request) -> Run:
-        """A new queued run. Raises `AlreadyActiveError` when the dataset has an active one."""
+    @whole
+    async def create(self, request: Request, key: IdempotencyKey | None = None) -> Run:
+        """A new queued run, or the one that the same key made within the last day.
+
+        Raises `AlreadyActiveError` when the dataset has an active one, `RefusedError` (`UNPROCESSABLE`) when the key
+        was used for another body. Neither is remembered for the key.
+        """
         row: dict[str, Any] = {
             "id": str(uuid_utils.uuid7()),
             **asdict(request),
@@ -88,13 +84,40 @@ class RunStore:
             "progress": {},
             "counts": {},
         }
+        if key is not None and (before := await self._run_of_key(key)):
+            return before
         try:
-            return await self._change(runs.insert().values(row))
+            async with self.database.begin() as connection:
+                if key is not None:
+                    old = idempotency_keys.c.created_us < now_us() - _DAY_US
+                    await connection.execute(idempotency_keys.delete().where(old))
+                    known = {"scope": key.scope, "body": key.body, "run_id": row["id"], "created_us": now_us()}
+                    await connection.execute(idempotency_keys.insert().values(**known))
+                created = await connection.execute(runs.insert().values(row).returning(runs))
+                return run_of(created.mappings().one())
         except IntegrityError as error:
+            if key is not None and (before := await self._run_of_key(key)):
+                return before
             active = await self._one(runs.c.dataset == request.dataset, runs.c.state.in_(_values(ACTIVE)))
             if active is None:  # it ended between the two statements
                 raise StoreError("STORE_BUSY", "The run store was busy.", "Trigger again.") from error
             raise AlreadyActiveError(request.dataset, active.id) from error
+
+    @whole
+    async def _run_of_key(self, key: IdempotencyKey) -> Run | None:
+        keys = idempotency_keys.c
+        query = sa.select(keys.body, keys.run_id).where(keys.scope == key.scope, keys.created_us >= now_us() - _DAY_US)
+        async with self.database.statement() as connection:
+            known = (await connection.execute(query)).one_or_none()
+        if known is None:
+            return None
+        if known.body != key.body:
+            raise RefusedError(
+                "UNPROCESSABLE",
+                "This Idempotency-Key was used for another request within the last 24 hours.",
+                "Use a new key for a new request.",
+            )
+        return await self._one(runs.c.id == known.run_id)
 
     async def get(self, run_id: str) -> Run:
         """The run. Raises `NotFoundError`."""
@@ -117,69 +140,34 @@ class RunStore:
             query = query.where(runs.c.id < wanted.cursor)
         return await self._all(query)
 
-    async def queued(self) -> Sequence[Run]:
-        """Runs that wait for someone to carry them out, oldest first."""
-        return await self._all(sa.select(runs).where(runs.c.state == State.QUEUED).order_by(runs.c.id))
-
-    async def left_running(self) -> Sequence[Run]:
-        """Runs that a process that is gone left behind: asked before anything is started."""
-        return await self._all(sa.select(runs).where(runs.c.state == State.RUNNING).order_by(runs.c.id))
-
     async def waiting_for_receipt(self) -> Sequence[Run]:
         """Published runs on which the Spark job has not spoken."""
         waiting = runs.c.state.in_(_WAITING_FOR_RECEIPT) & runs.c.receipt.is_(None)
         return await self._all(sa.select(runs).where(waiting).order_by(runs.c.id))
 
+    @whole
     async def count_by_state(self) -> dict[str, int]:
         """How many runs there are in each state."""
-        async with self.begin() as connection:
+        async with self.database.statement() as connection:
             rows = await connection.execute(sa.select(runs.c.state, sa.func.count()).group_by(runs.c.state))
             return {state: count for state, count in rows}  # noqa: C416 - a row is no pair to the type checker
 
-    async def claim(self, run_id: str) -> Run | None:
-        """Take a queued run for this process; None when it is not queued any more."""
-        started = sa.func.coalesce(runs.c.started_at, self._clock.now_text())
-        return await self._move(run_id, State.RUNNING, started_at=started, cancel_requested=False)
+    @whole
+    async def ended(self, run_ids: Collection[str]) -> dict[str, bool]:
+        """Which of these runs are here: True for one that has ended, False for one that is queued or running."""
+        ids, found = sorted(run_ids), dict[str, bool]()
+        async with self.database.statement() as connection:
+            for start in range(0, len(ids), _IDS_AT_ONCE_MAX):
+                wanted = runs.c.id.in_(ids[start : start + _IDS_AT_ONCE_MAX])
+                rows = await connection.execute(sa.select(runs.c.id, runs.c.state).where(wanted))
+                found |= {run_id: state not in ACTIVE for run_id, state in rows}
+        return found
 
-    async def begin_attempt(self, run_id: str, newest_sequence: int) -> Attempt:
-        """Count an attempt and give it its sequence: microseconds of now, above all that the dataset has had."""
-        started_at = self._clock.now()
-        async with self.begin() as connection:
-            dataset = sa.select(runs.c.dataset).where(runs.c.id == run_id).scalar_subquery()
-            newest = await connection.scalar(sa.select(sa.func.max(runs.c.sequence)).where(runs.c.dataset == dataset))
-            sequence = max(microseconds(started_at), newest_sequence + 1, (newest or 0) + 1)
-            number = await connection.scalar(
-                runs.update()
-                .where(runs.c.id == run_id, runs.c.state == State.RUNNING)
-                .values(attempt=runs.c.attempt + 1, sequence=sequence)
-                .returning(runs.c.attempt)
-            )
-        if number is None:
-            raise StoreError("NOT_RUNNING", f"Run {run_id} is not running any more.", "Look at its state.")
-        return Attempt(number, sequence, as_text(started_at))
-
-    async def save_progress(self, run_id: str, progress: dict[str, Any]) -> None:
-        """Keep what a running run tells."""
-        async with self.begin() as connection:
-            await connection.execute(
-                runs.update().where(runs.c.id == run_id, runs.c.state == State.RUNNING).values(progress=progress)
-            )
-
-    async def hand_back(self, run_id: str) -> Run | None:
-        """Put a running run back into the queue: its next attempt is another process's."""
-        return await self._move(run_id, State.QUEUED)
-
-    async def land(self, run_id: str, state: State, commit_path: str, counts: dict[str, Any]) -> Run | None:
-        """Record that the commit is published."""
-        return await self._end(run_id, state, commit_path=commit_path, counts=counts, error=None)
-
-    async def fail(self, run_id: str, error: ErrorReport) -> Run | None:
-        """Record why the run ended without a commit."""
-        return await self._end(run_id, State.FAILED, error=asdict(error))
-
-    async def cancel(self, run_id: str) -> Run | None:
-        """End an active run as cancelled; None when it is not active any more."""
-        return await self._end(run_id, State.CANCELLED)
+    async def abandon(self, run_id: str, error: ErrorReport) -> None:
+        """End a run that a process which is gone has left: only for whoever is alone on the store."""
+        active = (runs.c.id == run_id) & runs.c.state.in_(_values(ACTIVE))
+        ended = {"state": State.FAILED, "ended_at": self._clock.now_text(), "error": asdict(error)}
+        await self._maybe(runs.update().where(active).values(**ended))
 
     async def cancel_queued(self, run_id: str) -> Run | None:
         """End a run that nobody has begun; None when it is not queued."""
@@ -192,17 +180,6 @@ class RunStore:
         running = (runs.c.id == run_id) & (runs.c.state == State.RUNNING)
         return await self._maybe(runs.update().where(running).values(cancel_requested=True))
 
-    async def asked_to_stop(self) -> set[str]:
-        """Ids of running runs that somebody, perhaps in another process, asked to stop."""
-        async with self.begin() as connection:
-            asked = (runs.c.state == State.RUNNING) & runs.c.cancel_requested
-            return set((await connection.scalars(sa.select(runs.c.id).where(asked))).all())
-
-    async def cancel_requested(self, run_id: str) -> bool:
-        """Whether somebody asked the run to stop."""
-        async with self.begin() as connection:
-            return bool(await connection.scalar(sa.select(runs.c.cancel_requested).where(runs.c.id == run_id)))
-
     async def note_receipt(
         self, run: Run, receipt: dict[str, Any], counts: dict[str, Any], state: State, error: ErrorReport | None
     ) -> Run | None:
@@ -214,55 +191,76 @@ class RunStore:
             .values(state=state, receipt=receipt, counts=counts, error=asdict(error) if error else None)
         )
 
-    def upsert(self, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
-        """An insert of this database's dialect, which can say what happens on a conflict."""
-        return postgresql.insert(table) if self._engine.dialect.name == "postgresql" else sqlite.insert(table)
+    @whole
+    async def unsure(self) -> Sequence[tuple[Run, str]]:
+        """Runs that ended without a commit while one was on its way, with its path: only the landing knows."""
+        ended = runs.c.state.in_([State.FAILED.value, State.CANCELLED.value])
+        query = sa.select(runs).where(ended, runs.c.publishing.is_not(None), runs.c.receipt.is_(None))
+        async with self.database.statement() as connection:
+            return [(run_of(row), row["publishing"]) for row in (await connection.execute(query)).mappings()]
 
-    async def _end(self, run_id: str, state: State, **values: Any) -> Run | None:
-        return await self._move(run_id, state, ended_at=self._clock.now_text(), **values)
+    async def settle(self, run_id: str, landed: tuple[State, dict[str, Any]] | None) -> None:
+        """Write down what the landing said about such a run: landed with these counts, or that there is no commit."""
+        unsure = (runs.c.id == run_id) & runs.c.publishing.is_not(None) & runs.c.commit_path.is_(None)
+        values: dict[str, Any] = {"publishing": None}
+        if landed is not None:
+            values = {"state": landed[0], "counts": landed[1], "error": None, "commit_path": runs.c.publishing}
+        await self._maybe(runs.update().where(unsure).values(**values))
 
-    async def _move(self, run_id: str, state: State, **values: Any) -> Run | None:
-        allowed = (runs.c.id == run_id) & runs.c.state.in_(_values(predecessors(state)))
-        return await self._maybe(runs.update().where(allowed).values(state=state, **values))
+    @whole
+    async def attempts_of(self, run_id: str) -> list[dict[str, Any]]:
+        """The attempts of a run, the first one first: number, start, end and code (null: its process ended with it)."""
+        shown = (attempts.c.number, attempts.c.started_at, attempts.c.ended_at, attempts.c.code)
+        query = sa.select(*shown).where(attempts.c.run_id == run_id).order_by(attempts.c.number)
+        async with self.database.statement() as connection:
+            return [dict(row) for row in (await connection.execute(query)).mappings()]
+
+    @whole
+    async def forget(self, ended_before: str) -> int:
+        """Remove runs that ended before that time (ISO 8601) and what is kept of them; how many.
+
+        Runs that wait for a receipt stay, and those by which it is known what became of a file.
+        """
+        working = sa.select(runs.c.id).where(runs.c.state.in_(_values(ACTIVE)))
+        known = sa.union(
+            *(sa.select(column).where(column.is_not(None)) for column in (files.c.labelled_run, files.c.deleted_run))
+        )
+        old = (
+            (runs.c.ended_at < ended_before)
+            & runs.c.state.not_in(_values(ACTIVE) + list(_WAITING_FOR_RECEIPT))
+            & runs.c.id.not_in(known)
+        )
+        async with self.database.begin() as connection:
+            gone = (await connection.execute(runs.delete().where(old))).rowcount
+            left = sa.select(runs.c.id)
+            await connection.execute(attempts.delete().where(attempts.c.run_id.not_in(left)))
+            # What a taken-over run needs is of no use once it has ended.
+            for table in (batches, chunks):
+                await connection.execute(table.delete().where(table.c.run_id.not_in(working)))
+        return gone
 
     async def _one(self, *conditions: sa.ColumnElement[bool]) -> Run | None:
         found = await self._all(sa.select(runs).where(*conditions))
         return found[0] if found else None
 
+    @whole
     async def _all(self, query: sa.Select[Any]) -> list[Run]:
-        async with self.begin() as connection:
-            return [_run(row) for row in (await connection.execute(query)).mappings()]
+        async with self.database.statement() as connection:
+            return [run_of(row) for row in (await connection.execute(query)).mappings()]
 
-    async def _change(self, statement: sa.Insert) -> Run:
-        async with self.begin() as connection:
-            return _run((await connection.execute(statement.returning(runs))).mappings().one())
-
+    @whole
     async def _maybe(self, statement: sa.Update) -> Run | None:
-        async with self.begin() as connection:
+        async with self.database.statement() as connection:
             row = (await connection.execute(statement.returning(runs))).mappings().one_or_none()
-            return None if row is None else _run(row)
-
-    @contextlib.asynccontextmanager
-    async def begin(self) -> AsyncGenerator[AsyncConnection]:
-        """A transaction. Raises `StoreError` when the database does not answer."""
-        try:
-            async with self._engine.begin() as connection:
-                yield connection
-        except IntegrityError:
-            raise
-        except (DBAPIError, OSError) as error:
-            raise StoreError(
-                "STORE_UNAVAILABLE",
-                f"The run store does not answer ({type(error).__name__}).",
-                "Check DATABASE_URL or the volume of STATE_DIR; what runs goes on when it is back.",
-            ) from error
+            return None if row is None else run_of(row)
 
 
 def _values(states: frozenset[State] | set[State] | list[State]) -> list[str]:
     return sorted(state.value for state in states)
 
 
-def _run(row: sa.RowMapping) -> Run:
+def run_of(row: sa.RowMapping) -> Run:
+    """The run of a row of `runs`."""
     request = Request(
         kind=Kind(row["kind"]),
         dataset=row["dataset"],
@@ -289,11 +287,3 @@ def _run(row: sa.RowMapping) -> Run:
         commit=row["commit_path"],
         receipt=row["receipt"],
     )
-
-
-def _configure_sqlite(connection: Any, _record: Any) -> None:
-    cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode=WAL")
-    cursor.execute("PRAGMA synchronous=FULL")
-    cursor.execute(f"PRAGMA busy_timeout={_BUSY_TIMEOUT_MS}")
-    cursor.close()

@@ -1,60 +1,92 @@
-"""Takes queued runs and has them carried out, several datasets side by side; ends, hands back and recovers them."""
+"""Takes runs that nobody carries out and has them carried out, several datasets side by side; drains; keeps house."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
 from service.errors import DxrIngestError
-from service.runs.execution import new_progress
-from service.runs.receipts import note_receipts
+from service.runs.execution import Work
+from service.runs.model import Kind
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
-    from service.landing.port import Landing
+    from service.runs.claims import Claim, Claims
     from service.runs.execution import Execution
     from service.runs.model import Run
     from service.runs.store import RunStore
 
 _log = structlog.get_logger(__name__)
 RUNS_AT_ONCE_MAX: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Chore:
+    """Something to look after beside the runs."""
+
+    work: Callable[[], Awaitable[None]]
+    every_s: float
+    first_after_s: float = 0.0
+
+
 _LOOK_EVERY_S: Final = 1.0
+# What a stopped run may take to seal, look at the landing and write down its end.
+_STOP_TIMEOUT_S: Final = 10.0
 
 
 class Supervisor:
-    """The only one that carries out runs of its store; the lock on STATE_DIR sees to that.
+    """Any number of processes on one store may have one; claims see to it that each run is one process's."""
 
-    The store allows one active run per dataset, so what is taken here side by side are different datasets.
-    """
-
-    def __init__(self, store: RunStore, landing: Landing, execution: Execution, receipt_poll_s: float) -> None:
+    def __init__(
+        self,
+        store: RunStore,
+        claims: Claims,
+        execution: Execution,
+        chores: Sequence[Chore] = (),
+    ) -> None:
         self._store = store
-        self._landing = landing
+        self._claims = claims
         self._execution = execution
-        self._receipt_poll_s = receipt_poll_s
+        self._chores = chores
+        self._at_work: dict[str, Work] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._stopping: set[str] = set()
         self._work_came = asyncio.Event()
+        self.draining = False
 
     @contextlib.asynccontextmanager
     async def working(self) -> AsyncGenerator[None]:
         """Carry out runs until the block is left; then running ones are handed back, each after its own clean end."""
-        loops = [
-            asyncio.create_task(self._repeat(self._look, self._until_work_comes)),
-            asyncio.create_task(self._repeat(self._note_receipts, self._until_next_poll)),
-        ]
+        self.draining = False
+        loops = [asyncio.create_task(self._repeat(self._look, self._until_work_comes))]
+        loops += [asyncio.create_task(self._look_after(chore)) for chore in self._chores]
         try:
             yield
         finally:
             for task in loops:
                 task.cancel()
-            for run_id in self._tasks:
-                self._stop(run_id)
-            await asyncio.gather(*loops, *self._tasks.values(), return_exceptions=True)
+            await asyncio.gather(*loops, return_exceptions=True)
+            await self.drain(0)
+
+    async def drain(self, seconds: float) -> None:
+        """Claim nothing more; hand over classifications at once and snapshots after `seconds`. Returns when all ended.
+
+        What does not end then is left to its lease.
+        """
+        self.draining = True
+        for work in self._at_work.values():
+            if work.claim.run.request.kind is Kind.CLASSIFICATION:
+                work.stop()
+        if self._tasks and seconds > 0:
+            await asyncio.wait(self._tasks.values(), timeout=seconds)
+        for work in self._at_work.values():
+            work.stop()
+        if self._tasks:
+            await asyncio.wait(self._tasks.values(), timeout=_STOP_TIMEOUT_S)
 
     def wake(self) -> None:
         """There is a new queued run: do not wait for the next look."""
@@ -63,15 +95,9 @@ class Supervisor:
     async def cancel(self, run_id: str) -> Run | None:
         """Ask a run to stop; None when it is not active any more. A running one ends soon, perhaps still landed."""
         run = await request_cancel(self._store, run_id)
-        if run is not None and run_id in self._tasks:
-            self._stop(run_id)
+        if run is not None and run_id in self._at_work:
+            self._at_work[run_id].stop()
         return run
-
-    def _stop(self, run_id: str) -> None:
-        """Cancel the task once: a second cancel would break what it does to end cleanly."""
-        if run_id not in self._stopping:
-            self._stopping.add(run_id)
-            self._tasks[run_id].cancel()
 
     async def _repeat(self, work: Callable[[], Awaitable[None]], pause: Callable[[], Awaitable[None]]) -> None:
         while True:
@@ -83,41 +109,36 @@ class Supervisor:
                 _log.error("supervisor_stumbled", exc_info=error)
             await pause()
 
+    async def _look_after(self, chore: Chore) -> None:
+        await asyncio.sleep(chore.first_after_s)
+        await self._repeat(chore.work, lambda: asyncio.sleep(chore.every_s))
+
     async def _until_work_comes(self) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_LOOK_EVERY_S):
                 await self._work_came.wait()
         self._work_came.clear()
 
-    async def _until_next_poll(self) -> None:
-        await asyncio.sleep(self._receipt_poll_s)
-
-    async def _note_receipts(self) -> None:
-        await note_receipts(self._store, self._landing)
-
     async def _look(self) -> None:
-        for run in await self._store.left_running():
-            if run.id not in self._tasks:
-                await self._execution.recover(run)
-        for run_id in await self._store.asked_to_stop() & self._tasks.keys():
-            self._stop(run_id)
-        for run in await self._store.queued():
-            if len(self._tasks) >= RUNS_AT_ONCE_MAX:
+        for run_id in await self._claims.claimable():
+            if self.draining or len(self._tasks) >= RUNS_AT_ONCE_MAX:
                 return
-            if claimed := await self._store.claim(run.id):
-                self._start(claimed)
+            if run_id not in self._tasks and (claim := await self._claims.claim(run_id)):
+                self._start(claim)
 
-    def _start(self, run: Run) -> None:
-        task = asyncio.create_task(self._execution.carry_out(run, new_progress(run)), name=f"run {run.id}")
-        self._tasks[run.id] = task
-        task.add_done_callback(lambda done: self._done(run.id, done))
+    def _start(self, claim: Claim) -> None:
+        run_id, work = claim.run.id, Work(claim)
+        self._at_work[run_id] = work
+        self._tasks[run_id] = work.begin(self._execution)
+        self._tasks[run_id].add_done_callback(lambda done: self._done(run_id, done))
+        if self.draining:  # it was claimed while the drain began
+            work.stop()
 
     def _done(self, run_id: str, task: asyncio.Task[None]) -> None:
-        del self._tasks[run_id]
-        self._stopping.discard(run_id)
+        del self._tasks[run_id], self._at_work[run_id]
         self._work_came.set()
         if not task.cancelled() and (error := task.exception()):
-            _log.error("run_dropped", run_id=run_id, exc_info=error)
+            _log.error("run_crashed", run_id=run_id, exc_info=error)
 
 
 async def request_cancel(store: RunStore, run_id: str) -> Run | None:

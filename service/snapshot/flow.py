@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from service.errors import UpstreamError
+from service.errors import DxrIngestError, LeaseLostError, StoreError, UpstreamError
 from service.landing import layout
 from service.landing.documents import FORMAT, Commit, encode
 from service.landing.history import commit_names, commit_of_run, newest_uncapped, standing_full_snapshot
@@ -55,7 +55,16 @@ class SnapshotFlow:
 
     async def run(self, plan: SnapshotPlan, attempts: Attempts, progress: Progress) -> tuple[str, Commit]:
         """The path and content of the published commit. Raises the errors of `service.errors`; then there is none."""
-        return await self.retrying.call(lambda: self._attempt(plan, attempts, progress))
+        return await self.retrying.call(lambda: self._noted(plan, attempts, progress), attempts.used)
+
+    async def _noted(self, plan: SnapshotPlan, attempts: Attempts, progress: Progress) -> tuple[str, Commit]:
+        try:
+            return await self._attempt(plan, attempts, progress)
+        except (StoreError, LeaseLostError):
+            raise  # not the attempt's fault: whoever takes the run next begins another one
+        except DxrIngestError as error:
+            await attempts.failed(error.code)
+            raise
 
     async def _attempt(self, plan: SnapshotPlan, attempts: Attempts, progress: Progress) -> tuple[str, Commit]:
         # An attempt whose put failed may have published all the same: never a second commit of one run.

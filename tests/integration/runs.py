@@ -8,8 +8,8 @@ import json
 from pathlib import Path  # noqa: TC003
 from typing import TYPE_CHECKING, Any
 
+from service.runs.execution import Work
 from service.runs.triggers import SnapshotRequest, resolve_snapshot
-from service.snapshot.progress import Progress
 
 if TYPE_CHECKING:
     from service.runs.model import Run
@@ -20,10 +20,15 @@ async def snapshot(service: Service, **asked: Any) -> Run:
     """A snapshot run, from its trigger to its end."""
     request = resolve_snapshot(SnapshotRequest(**asked), service.settings, service.clock.now().date(), "test")
     created = await service.store.create(request)
-    claimed = await service.store.claim(created.id)
-    assert claimed is not None
-    await service.execution.carry_out(claimed, Progress())
-    return await service.store.get(created.id)
+    return await carried_out(service, created.id)
+
+
+async def carried_out(service: Service, run_id: str) -> Run:
+    """A queued run, claimed and brought to its end here."""
+    claim = await service.claims.claim(run_id)
+    assert claim is not None
+    await Work(claim).begin(service.execution)
+    return await service.store.get(run_id)
 
 
 def root(service: Service) -> Path:

@@ -188,7 +188,7 @@ async def test_a_drain_hands_the_run_back_and_the_next_process_lands_it(dxr: Dxr
 async def test_a_run_left_behind_is_recovered(opened: Service) -> None:
     """What a killed process leaves: one run without a commit, one whose commit is there."""
     published = await snapshot(opened)
-    async with opened.store.begin() as connection:
+    async with opened.store.database.begin() as connection:
         from service.runs.schema import runs
 
         await connection.execute(runs.update().values(state="running", commit_path=None, counts={}))
@@ -201,7 +201,8 @@ async def test_a_run_left_behind_is_recovered(opened: Service) -> None:
             }
         )
     )
-    await opened.store.claim(asked.id)
+    await opened.claims.claim(asked.id)
+    await opened.claims.release_all()  # its process is gone
     async with served(opened) as api:
         assert (await until(api, published.id, "landed"))["counts"]["rows"] == 500
         assert (await until(api, asked.id, "landed"))["state"] == "landed"

@@ -13,13 +13,12 @@ import sqlalchemy as sa
 
 from service import wiring
 from service.classification.mounted import MountedVolume
-from service.runs.execution import new_progress
 from service.runs.model import Run, State
 from service.runs.receipts import note_receipts
-from service.runs.schema import batches
+from service.runs.schema import batches, chunks
 from service.runs.triggers import ClassificationRequest, resolve_classification
 from tests.conftest import TOKEN
-from tests.integration.runs import commits, root, stored_lines
+from tests.integration.runs import carried_out, commits, root, stored_lines
 from tests.simulators.dxr import Classifier, DxrSimulator
 from tests.simulators.dxr import classifier_faults as odc
 
@@ -72,10 +71,7 @@ def tenant(**shape: Any) -> DxrSimulator:
 async def classify(service: Service, **asked: Any) -> Run:
     today = service.clock.now().date()
     request = resolve_classification(ClassificationRequest(**asked), service.settings, today, "test")
-    run = await service.store.claim((await service.store.create(request)).id)
-    assert run is not None
-    await service.execution.carry_out(run, new_progress(run))
-    return await service.store.get(run.id)
+    return await carried_out(service, (await service.store.create(request)).id)
 
 
 def records(service: Service, commit: int = -1) -> dict[str, dict[str, Any]]:
@@ -134,10 +130,11 @@ async def test_every_file_gets_its_own_labels(shape: dict[str, Any], volume: Pat
         assert run.counts["labelled"] == 12
         assert balances(run)
         [commit] = commits(service)
-        async with service.store.begin() as connection:
+        async with service.store.database.statement() as connection:
             kept = (await connection.execute(sa.select(batches))).mappings().all()
-        assert [row["state"] for row in kept] == ["recorded"] * 3
-        assert {row["chunk"] for row in kept} == {chunk["path"] for chunk in commit["chunks"]}
+            registered = (await connection.scalars(sa.select(chunks.c.path))).all()
+        assert [row["state"] for row in kept] == ["finished"] * 3
+        assert list(registered) == [chunk["path"] for chunk in commit["chunks"]]
         assert {row["scan_id"] for row in kept} == {record["datasource_scan_id"] for record in found.values()}
         assert (commit["kind"], commit["scope"]) == ("classification", {"prefix": "", "complete": False})
 

@@ -12,8 +12,7 @@ import pytest
 from service import wiring
 from service.runs.model import State
 from service.runs.triggers import SnapshotRequest, resolve_snapshot
-from service.snapshot.progress import Progress
-from tests.integration.runs import commits, root, snapshot, stored_lines
+from tests.integration.runs import carried_out, commits, root, snapshot, stored_lines
 from tests.simulators.dxr import BadLines, DxrSimulator, GeneratedFiles, faults
 from tests.unit.snapshot.test_golden_answers import ANSWERS, EXPECTED
 
@@ -303,12 +302,9 @@ async def test_a_landing_that_breaks_under_the_run_fails_it(dxr: DxrSimulator, m
         asked = SnapshotRequest(ingestion_date="2026-01-01")
         request = resolve_snapshot(asked, service.settings, today, "test")
         created = await service.store.create(request)
-        run = await service.store.claim(created.id)
-        assert run is not None
-        folder = root(service) / f"chunks/file_metadata/ingestion_date=2026-01-01/run_id={run.id}/attempt=1"
+        folder = root(service) / f"chunks/file_metadata/ingestion_date=2026-01-01/run_id={created.id}/attempt=1"
         folder.mkdir(parents=True)
         (folder / ".part-00000.jsonl.gz.tmp").symlink_to("/dev/full")
-        await service.execution.carry_out(run, Progress())
-        ended = await service.store.get(run.id)
+        ended = await carried_out(service, created.id)
         assert ended.state is State.FAILED
         assert commits(service) == []

@@ -11,6 +11,7 @@ import pytest
 from service import wiring
 from service.errors import LandingError
 from service.landing.folder import FolderLanding
+from service.runs.execution import Work
 from service.runs.model import Run, State
 from service.runs.supervisor import Supervisor, request_cancel
 from service.runs.triggers import SnapshotRequest, resolve_snapshot
@@ -21,6 +22,7 @@ from tests.simulators.dxr import faults
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from service.landing.port import Before
     from service.wiring import Service
     from tests.conftest import MakeSettings
     from tests.simulators.dxr import DxrSimulator
@@ -29,8 +31,8 @@ if TYPE_CHECKING:
 class PublishesThenFails(FolderLanding):
     """The commit's name is made, then the disk says no: the outcome is unknown to the caller."""
 
-    async def put_new(self, path: str, content: bytes) -> None:
-        await super().put_new(path, content)
+    async def put_new(self, path: str, content: bytes, before: Before | None = None) -> None:
+        await super().put_new(path, content, before)
         raise LandingError("LANDING_UNAVAILABLE", "the folder could not be synced", "try again")
 
 
@@ -47,15 +49,14 @@ class HoldsThePut(FolderLanding):
         super().__init__(root)
         self._held = held
 
-    async def put_new(self, path: str, content: bytes) -> None:
+    async def put_new(self, path: str, content: bytes, before: Before | None = None) -> None:
         self._held.reached.set()
         await self._held.release.wait()
-        await super().put_new(path, content)
+        await super().put_new(path, content, before)
 
 
 def with_landing(service: Service, landing: FolderLanding) -> Service:
-    snapshots = replace(service.execution.snapshots, landing=landing)
-    return replace(service, execution=replace(service.execution, snapshots=snapshots))
+    return replace(service, execution=replace(service.execution, landing=landing))
 
 
 async def queued(service: Service, **asked: Any) -> Run:
@@ -81,7 +82,7 @@ async def test_a_commit_of_unknown_outcome_is_never_doubled(dxr: DxrSimulator, m
 async def test_a_cancel_while_publishing_ends_as_the_landing_says(service: Service) -> None:
     held = Held()
     execution = with_landing(service, HoldsThePut(root(service), held)).execution
-    supervisor = Supervisor(service.store, service.landing, execution, 60)
+    supervisor = Supervisor(service.store, service.claims, execution)
     async with supervisor.working():
         run = await queued(service)
         supervisor.wake()
@@ -96,8 +97,9 @@ async def test_a_cancel_while_publishing_ends_as_the_landing_says(service: Servi
 
 async def test_a_cancel_asked_before_a_crash_is_kept(service: Service) -> None:
     run = await queued(service)
-    await service.store.claim(run.id)
+    await service.claims.claim(run.id)
     await service.store.request_cancel(run.id)
+    await service.claims.release_all()
     async with service.supervisor.working():  # the next process
         assert (await until(service, run.id, State.LANDED, State.CANCELLED)).state is State.CANCELLED
     assert commits(service) == []
@@ -105,7 +107,8 @@ async def test_a_cancel_asked_before_a_crash_is_kept(service: Service) -> None:
 
 async def test_a_commit_that_cannot_be_read_blocks_only_its_run(service: Service) -> None:
     broken = await queued(service, ingestion_date="2026-01-01")
-    await service.store.claim(broken.id)
+    await service.claims.claim(broken.id)
+    await service.claims.release_all()
     path = root(service) / "commits" / f"file_metadata.{1:020d}.{broken.id}.json"
     path.parent.mkdir(parents=True)
     path.write_bytes(b"")
@@ -118,13 +121,13 @@ async def test_a_commit_that_cannot_be_read_blocks_only_its_run(service: Service
 
 
 async def test_one_bad_look_does_not_end_all_looking(service: Service) -> None:
-    async with service.store.begin() as connection:
+    async with service.store.database.begin() as connection:
         from service.runs.schema import metadata
 
         await connection.run_sync(metadata.drop_all)
     async with service.supervisor.working():
         await asyncio.sleep(0)
-        async with service.store.begin() as connection:
+        async with service.store.database.begin() as connection:
             await connection.run_sync(metadata.create_all)
         run = await queued(service)
         service.supervisor.wake()
@@ -169,10 +172,12 @@ async def test_progress_is_told_while_the_stream_lives(service: Service, dxr: Dx
     gate = faults.Gate(after_rows=400)
     dxr.faults.next(gate)
     run = await queued(service)
-    claimed = await service.store.claim(run.id)
-    assert claimed is not None
-    progress = Progress()
-    task = asyncio.create_task(service.execution.carry_out(claimed, progress))
+    claim = await service.claims.claim(run.id)
+    assert claim is not None
+    work = Work(claim)
+    progress = work.progress
+    assert isinstance(progress, Progress)
+    task = work.begin(service.execution)
     await gate.reached()
     async with asyncio.timeout(20):
         while progress.rows < 400:  # noqa: ASYNC110

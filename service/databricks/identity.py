@@ -149,8 +149,8 @@ def _explained(error: Exception) -> Exception:
     if "default credentials" in str(error) or "not configured" in str(error):
         return ConfigurationError(
             "No credentials for Databricks are configured.",
-            "Set DATABRICKS_CLIENT_ID and DATABRICKS_CLIENT_SECRET, DATABRICKS_OIDC_TOKEN_FILEPATH, DATABRICKS_TOKEN "
-            "or DATABRICKS_CONFIG_PROFILE.",
+            "Set DATABRICKS_HOST, and DATABRICKS_CLIENT_ID with DATABRICKS_CLIENT_SECRET or "
+            "DATABRICKS_OIDC_TOKEN_FILEPATH, or DATABRICKS_TOKEN (or DATABRICKS_CONFIG_PROFILE).",
         )
     return UpstreamError(
         "DATABRICKS_AUTHENTICATION",

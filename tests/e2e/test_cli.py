@@ -72,9 +72,11 @@ async def test_a_failed_run_is_printed_too(commands: Commands, dxr: DxrSimulator
     [
         ({"DXR_BASE_URL": ""}, ("snapshot",), 3, "DXR_BASE_URL is not set"),
         ({"LANDING_PATH": ""}, ("serve",), 3, "LANDING_PATH is not set"),
-        ({"DXR_BEARER_TOKEN": ""}, ("snapshot",), 3, "DXR_BEARER_TOKEN or DXR_BEARER_TOKEN_FILE"),
+        ({"DXR_BEARER_TOKEN": ""}, ("snapshot",), 3, "DXR_BEARER_TOKEN_FILE"),
         ({"SERVICE_HOST": "0.0.0.0"}, ("serve",), 3, "no API token is set"),
-        ({"LANDING_PATH": "/Volumes/a/b/c"}, ("serve",), 3, "Unity Catalog volume"),
+        ({"LANDING_PATH": "/Volumes/a/b"}, ("serve",), 3, "/Volumes/<catalog>/<schema>/<volume>"),
+        ({"LANDING_PATH": "/Volumes/a/b/c"}, ("serve",), 3, "Set DATABRICKS_HOST"),
+        ({"DXR_TOKEN_SCOPE": "dxr"}, ("serve",), 3, "DXR_TOKEN_KEY is not set"),
         ({"STATE_DIR": "/proc/nowhere"}, ("snapshot",), 3, "STATE_DIR is /proc/nowhere"),
         ({}, ("snapshot", "--no-such-flag"), 2, "No such option"),
         ({}, ("snapshot", "--query", "size > 1"), 2, "dataset name of its own"),
@@ -138,10 +140,11 @@ async def test_interrupted_runs_end_cleanly(commands: Commands, dxr: DxrSimulato
         await gate.reached()
         process.send_signal(number)
         done = await finished(process)
-        assert (done.code, done.json["state"]) == (code, "cancelled")
+        assert (done.code, done.json["state"]) == (code, "queued")
     assert commit_files(commands) == []
     assert list((commands.folder / "landing").rglob("*.tmp")) == []
-    assert (await commands.run("snapshot")).code == 0
+    again = await commands.run("snapshot", "-o", "json")
+    assert (again.code, again.json["id"], again.json["attempt"]) == (0, done.json["id"], 3)
 
 
 async def test_a_killed_run_blocks_nothing_and_commits_nothing(commands: Commands, dxr: DxrSimulator) -> None:
@@ -152,7 +155,7 @@ async def test_a_killed_run_blocks_nothing_and_commits_nothing(commands: Command
     process.kill()
     await finished(process)
     assert commit_files(commands) == []
-    assert (await commands.run("snapshot")).code == 0
+    assert (await commands.run("snapshot", "--ingestion-date", "2026-11-20")).code == 0
     states = {run["state"]: run["error"] for run in (await commands.run("runs", "list", "-o", "json")).json}
     assert states["landed"] is None
     assert states["failed"]["code"] == "INTERRUPTED"

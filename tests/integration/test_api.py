@@ -330,3 +330,33 @@ async def test_without_a_dxr_token_the_trigger_names_it(dxr: DxrSimulator, make_
     async with wiring.opened(settings) as service, served(service) as client:
         body = is_problem(await client.post("/v1/snapshots", json={}), 422, "CONFIGURATION")
         assert "DXR_BEARER_TOKEN" in body["detail"]
+
+
+async def test_an_idempotency_key_gives_the_same_run_again(api: httpx2.AsyncClient, opened: Service) -> None:
+    first = await api.post("/v1/snapshots", json={"dataset": None}, headers={"Idempotency-Key": "2026-11-22/1"})
+    assert first.status_code == 202
+    await until(api, first.json()["id"], "landed")
+    again = await api.post(
+        "/v1/snapshots",
+        content=b'{ "dataset" : null }',
+        headers={"Content-Type": "application/json", "Idempotency-Key": "2026-11-22/1"},
+    )
+    assert (again.status_code, again.json()["id"]) == (202, first.json()["id"])
+    assert again.headers["location"] == first.headers["location"]
+    other = await api.post(
+        "/v1/snapshots", json={"ingestion_date": "2026-11-20"}, headers={"Idempotency-Key": "2026-11-22/1"}
+    )
+    is_problem(other, 422, "UNPROCESSABLE")
+    assert len(commits(opened)) == 1
+    for key in ("", "ü", "x" * 256):
+        wrong = await api.post("/v1/snapshots", json={}, headers={"Idempotency-Key": key.encode()})
+        is_problem(wrong, 422, "UNPROCESSABLE")
+
+
+async def test_a_service_that_drains_is_not_ready(api: httpx2.AsyncClient, opened: Service) -> None:
+    assert (await api.get("/readyz")).status_code == 200
+    await opened.supervisor.drain(0)
+    refused = await api.get("/readyz")
+    is_problem(refused, 503, "SERVICE_UNAVAILABLE")
+    assert refused.headers["retry-after"]
+    assert (await api.get("/healthz")).status_code == 200

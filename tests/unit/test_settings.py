@@ -140,3 +140,55 @@ def test_reading_commands_need_no_tenant(environment: Any, monkeypatch: pytest.M
     monkeypatch.setenv("STATE_DIR", "/state")
     assert load(StoreSettings).state_dir == Path("/state")
     assert load(ClientSettings, {"service_url": "http://x/"}).service_url == "http://x"
+
+
+@pytest.mark.parametrize(
+    ("given", "used", "file_based"),
+    [
+        ("postgresql://u@h/db?sslmode=require", "postgresql+asyncpg://u@h/db?ssl=require", False),
+        ("postgres://u@h/db", "postgresql+asyncpg://u@h/db", False),
+        ("postgresql+asyncpg://u@h/db", "postgresql+asyncpg://u@h/db", False),
+        ("sqlite:////var/lib/x/runs.sqlite", "sqlite+aiosqlite:////var/lib/x/runs.sqlite", True),
+    ],
+)
+def test_the_store_is_reached_by_the_driver_that_is_installed(
+    environment: Any, given: str, used: str, file_based: bool
+) -> None:
+    environment(DATABASE_URL=given)
+    settings = load(Settings)
+    assert settings.store_url == used
+    assert settings.sqlite_folder == (Path("/var/lib/x") if file_based else None)
+
+
+@pytest.mark.parametrize(
+    ("path", "volume"),
+    [
+        ("/Volumes/main/dxr/landing", "/Volumes/main/dxr/landing"),
+        ("dbfs:/Volumes/main/dxr/landing/below", "/Volumes/main/dxr/landing/below"),
+        ("/Volumes-of-mine/a", None),
+        ("landing", None),
+    ],
+)
+def test_a_landing_below_volumes_is_one(environment: Any, path: str, volume: str | None) -> None:
+    environment(LANDING_PATH=path)
+    assert load(Settings).landing_volume == volume
+
+
+@pytest.mark.parametrize("path", ["/Volumes", "/Volumes/main/dxr", "/Volumes/main/../x/y", "dbfs:/Volumes/a/b"])
+def test_a_place_that_is_in_no_volume_is_refused(environment: Any, path: str) -> None:
+    environment(LANDING_PATH=path)
+    with pytest.raises(ConfigurationError, match="no place in a Unity Catalog volume"):
+        load(Settings)
+
+
+def test_the_secret_with_the_dxr_token_has_two_names(environment: Any) -> None:
+    environment(DXR_SECRET_SCOPE="scope", DXR_SECRET_KEY="key")
+    assert load(Settings).dxr_secret == ("scope", "key")
+    environment(DXR_TOKEN_SCOPE="scope", DXR_TOKEN_KEY="key")
+    assert load(Settings).dxr_secret == ("scope", "key")
+    environment(DXR_TOKEN_KEY="another")
+    with pytest.raises(ConfigurationError, match="name different secrets"):
+        load(Settings)
+    environment(DXR_TOKEN_KEY="")
+    with pytest.raises(ConfigurationError, match="DXR_TOKEN_KEY is not set"):
+        load(Settings)

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 
 from service.clock import as_text, from_microseconds
 from service.errors import ErrorReport, LeaseLostError
+from service.landing import layout
 from service.landing.attempts import Attempt
 from service.runs.database import now_us, whole
 from service.runs.model import Kind, Run, State
@@ -123,7 +124,8 @@ class Claim:
     async def begin_attempt(self, newest_sequence: int) -> Attempt:
         """Count an attempt and give it its sequence: microseconds of now, above all that the dataset has had.
 
-        The attempts of a classification share the sequence of the first: what was landed before goes on to count.
+        The attempts of a classification share the sequence of the first: what was landed before goes on to count. So
+        does an attempt whose predecessor had begun to publish: one of them will find the name taken.
         """
         async with self.writing() as connection:
             row = (
@@ -134,6 +136,7 @@ class Claim:
                             runs.c.attempt,
                             runs.c.sequence,
                             runs.c.started_at,
+                            runs.c.publishing,
                             sa.select(sa.func.max(_others.c.sequence))
                             .where(_others.c.dataset == self.run.request.dataset)
                             .scalar_subquery()
@@ -148,6 +151,9 @@ class Claim:
             sequence = max(row["now"], newest_sequence + 1, (row["newest"] or 0) + 1)
             if self.run.request.kind is Kind.CLASSIFICATION and number > 1:
                 sequence, started_at = row["sequence"], row["started_at"]
+            elif row["publishing"] and (name := layout.CommitName.parse(row["publishing"])):
+                # A commit of an earlier attempt may still be on its way: under one name only one of the two can exist.
+                sequence = name.sequence
             await connection.execute(self._own.values(attempt=number, sequence=sequence))
             await connection.execute(
                 attempts.insert().values(

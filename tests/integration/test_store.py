@@ -211,6 +211,14 @@ class TestClaims:
         assert two.started_at == (await stored.store.get(labels.run.id)).started_at
         assert two.number == 2
 
+    async def test_an_attempt_after_one_that_was_publishing_takes_its_name(self, stored: Stored) -> None:
+        claim = await stored.claimed()
+        first = await claim.begin_attempt(0)
+        await claim.hold(publishing=f"commits/file_metadata.{first.sequence:020d}.{claim.run.id}.json")
+        await claim.attempt_failed("LANDING_UNAVAILABLE")
+        second = await claim.begin_attempt(0)
+        assert (second.sequence, second.number) == (first.sequence, 2)
+
     async def test_a_datasource_is_one_runs(self, stored: Stored) -> None:
         one, other = await stored.claimed(LABELS), await stored.claimed(replace(LABELS, dataset="others"))
         assert await one.occupy("11")

@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format bench lock clean
+.PHONY: help setup demo test crash lint format bench lock clean
 
 help: ## list these targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,6 +25,9 @@ demo: setup ## a simulated tenant, the real service, the real Spark job: rows in
 test: setup ## the whole suite
 	@sh scripts/check_machine.sh
 	@$(BIN)/pytest
+
+crash: setup ## kill, freeze and terminate real processes at random: KILLS=200 SEED=…
+	@$(BIN)/python -m tests.crash --kills $(or $(KILLS),200) $(if $(SEED),--seed $(SEED))
 
 lint: setup ## ruff, basedpyright (strict), import-linter
 	@$(BIN)/ruff check .

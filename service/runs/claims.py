@@ -52,10 +52,12 @@ class Claims:
     @whole
     async def claim(self, run_id: str) -> Claim | None:
         """Take a run; None when somebody else has it or it has ended."""
+        # A row that a frozen process has locked must not hold up the look at others.
+        free = sa.select(runs.c.id).where(runs.c.id == run_id, _CLAIMABLE).with_for_update(skip_locked=True)
         taken_over = sa.case((runs.c.started_at.is_(None), 0), else_=1)
         claimed = (
             runs.update()
-            .where(runs.c.id == run_id, _CLAIMABLE)
+            .where(runs.c.id.in_(free))
             .values(
                 state=State.RUNNING,
                 owner=self.owner,

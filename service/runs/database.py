@@ -32,6 +32,8 @@ _MIGRATIONS: Final = Path(__file__).parent / "migrations"
 _BUSY_TIMEOUT_MS: Final = 10_000
 _CONNECT_TIMEOUT_S: Final = 5
 _STATEMENT_TIMEOUT_S: Final = 10
+# A transaction here takes milliseconds; one that is open for longer is of a process that was frozen in it.
+_IDLE_TIMEOUT_MS: Final = 3_000
 # Replicas that start together migrate one after the other.
 _MIGRATION_LOCK: Final = 0x6478725F
 
@@ -83,7 +85,11 @@ class Database:
             options = {
                 "pool_pre_ping": True,
                 "pool_timeout": _CONNECT_TIMEOUT_S,
-                "connect_args": {"timeout": _CONNECT_TIMEOUT_S, "command_timeout": _STATEMENT_TIMEOUT_S},
+                "connect_args": {
+                    "timeout": _CONNECT_TIMEOUT_S,
+                    "command_timeout": _STATEMENT_TIMEOUT_S,
+                    "server_settings": {"idle_in_transaction_session_timeout": str(_IDLE_TIMEOUT_MS)},
+                },
             }
         self._engine = create_async_engine(parsed, **options)
         if not self.is_postgresql:

@@ -3,10 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test crash lint format bench lock clean
+.PHONY: help setup demo test crash deploy-check lint format bench lock clean
 
 help: ## list these targets
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.ready ## make .venv: locked dependencies, Delta jars, the two commands
 
@@ -24,10 +24,13 @@ demo: setup ## a simulated tenant, the real service, the real Spark job: rows in
 
 test: setup ## the whole suite
 	@sh scripts/check_machine.sh
-	@$(BIN)/pytest
+	@$(BIN)/pytest -n 2 --dist loadfile
 
 crash: setup ## kill, freeze and terminate real processes at random: KILLS=200 SEED=…
 	@$(BIN)/python -m tests.crash --kills $(or $(KILLS),200) $(if $(SEED),--seed $(SEED))
+
+deploy-check: setup ## Kubernetes manifests and image: strict schemas, Pod Security, settings; builds and runs the image where there is a container engine
+	@$(BIN)/python -m scripts.deploy_check
 
 lint: setup ## ruff, basedpyright (strict), import-linter
 	@$(BIN)/ruff check .

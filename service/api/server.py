@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from service.settings import Settings
 
 _log = structlog.get_logger(__name__)
-# What closing the connections may take of the whole shutdown.
+# What closing the connections, and handing back what is still running, may take of the whole shutdown.
 _CLOSING_S = 1
+_STOP_S_MAX = 5.0
 
 
 async def serve(settings: Settings) -> None:
@@ -77,7 +78,9 @@ class _Server(uvicorn.Server):
             self.should_exit = True
             return
         _log.info("draining")
-        self._draining = asyncio.create_task(self._supervisor.drain(max(0.0, self._drain_s - _CLOSING_S)))
+        stop_s = max(1.0, min(_STOP_S_MAX, self._drain_s / 3))
+        finish_s = max(0.0, self._drain_s - stop_s - _CLOSING_S)
+        self._draining = asyncio.create_task(self._supervisor.drain(finish_s, stop_s))
         self._draining.add_done_callback(self._drained)
 
     def _drained(self, _task: asyncio.Task[None]) -> None:

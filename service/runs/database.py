@@ -17,7 +17,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import GenericFunction
 
 from service.clock import microseconds
-from service.errors import StoreError
+from service.errors import ConfigurationError, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Generator
@@ -106,9 +106,10 @@ class Database:
             sqlalchemy.event.listen(self._engine.sync_engine, "connect", configure)
 
     async def migrate(self) -> None:
-        """Bring the tables up to date."""
+        """Bring the tables up to date. Raises `ConfigurationError` when a newer version has made them."""
         import alembic.command  # heavy, and needed once
         import alembic.config
+        import alembic.util
 
         config = alembic.config.Config()
         config.set_main_option("script_location", str(_MIGRATIONS))
@@ -119,8 +120,14 @@ class Database:
             config.attributes["connection"] = connection
             alembic.command.upgrade(config, "head")
 
-        async with self.begin() as connection:
-            await connection.run_sync(upgrade)
+        try:
+            async with self.begin() as connection:
+                await connection.run_sync(upgrade)
+        except alembic.util.CommandError as error:
+            raise ConfigurationError(
+                "The run store was made by a newer version of dxr-ingest.",
+                "Run that version, or restore a copy of the store from before the upgrade.",
+            ) from error
 
     async def close(self) -> None:
         """Close the connections."""

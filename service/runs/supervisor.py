@@ -70,23 +70,24 @@ class Supervisor:
             for task in loops:
                 task.cancel()
             await asyncio.gather(*loops, return_exceptions=True)
-            await self.drain(0)
+            if not self.draining:
+                await self.drain(0, _STOP_TIMEOUT_S)
 
-    async def drain(self, seconds: float) -> None:
-        """Claim nothing more; hand over classifications at once and snapshots after `seconds`. Returns when all ended.
+    async def drain(self, finish_s: float, stop_s: float) -> None:
+        """Claim nothing more; hand over classifications at once, and snapshots that have not ended after `finish_s`.
 
-        What does not end then is left to its lease.
+        What has not ended its work `stop_s` later is left to its lease.
         """
         self.draining = True
         for work in self._at_work.values():
             if work.claim.run.request.kind is Kind.CLASSIFICATION:
                 work.stop()
-        if self._tasks and seconds > 0:
-            await asyncio.wait(self._tasks.values(), timeout=seconds)
+        if self._tasks and finish_s > 0:
+            await asyncio.wait(self._tasks.values(), timeout=finish_s)
         for work in self._at_work.values():
             work.stop()
         if self._tasks:
-            await asyncio.wait(self._tasks.values(), timeout=_STOP_TIMEOUT_S)
+            await asyncio.wait(self._tasks.values(), timeout=stop_s)
 
     def wake(self) -> None:
         """There is a new queued run: do not wait for the next look."""

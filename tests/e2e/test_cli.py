@@ -278,3 +278,15 @@ async def test_the_memory_of_the_service_does_not_grow_with_the_stream(commands:
             peaks_mib.append(int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) // 1024)
     assert peaks_mib[1] < 200
     assert peaks_mib[1] - peaks_mib[0] < 24
+
+
+async def test_a_trigger_that_waits_ends_at_once_when_it_is_terminated(commands: Commands, dxr: DxrSimulator) -> None:
+    """Also as the first process of a container, whom an unhandled signal does not end."""
+    gate = faults.Gate(after_rows=10)
+    dxr.faults.next(gate)
+    async with commands.serving() as (address, _process):
+        waiting = await commands.start("snapshot", "--server", address)
+        await gate.reached()
+        waiting.terminate()
+        assert (await finished(waiting)).code == 143
+        gate.open()

@@ -355,7 +355,7 @@ async def test_an_idempotency_key_gives_the_same_run_again(api: httpx2.AsyncClie
 
 async def test_a_service_that_drains_is_not_ready(api: httpx2.AsyncClient, opened: Service) -> None:
     assert (await api.get("/readyz")).status_code == 200
-    await opened.supervisor.drain(0)
+    await opened.supervisor.drain(0, 10)
     refused = await api.get("/readyz")
     is_problem(refused, 503, "SERVICE_UNAVAILABLE")
     assert refused.headers["retry-after"]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import pytest_asyncio
+import sqlalchemy as sa
 
 from service.clock import SystemClock, as_text
 from service.errors import (
@@ -95,6 +96,13 @@ async def test_replicas_that_start_together_migrate_once(postgres: Postgres) -> 
     for database in databases:
         await RunStore(database, SystemClock()).ping()
         await database.close()
+
+
+async def test_a_store_of_a_newer_version_is_refused_with_the_way_out(stored: Stored) -> None:
+    async with stored.store.database.begin() as connection:
+        await connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(ConfigurationError, match="newer version"):
+        await stored.store.database.migrate()
 
 
 async def test_one_active_run_per_dataset_whoever_asks(store: RunStore) -> None:

@@ -117,7 +117,7 @@ async def test_what_a_drained_process_had_open_need_not_be_searched_again(
             hold = odc.Hold("poll")
             dxr.classifier.faults.next(hold)
             await hold.reached()
-            draining = asyncio.create_task(first.supervisor.drain(60))
+            draining = asyncio.create_task(first.supervisor.drain(60, 60))
             await asyncio.sleep(0)
             hold.open()
             await draining

@@ -286,7 +286,7 @@ async def test_a_file_that_changes_while_it_is_read_does_not_stop_its_job(
         (odc.VanishJob(), "JOB_VANISHED"),
         (odc.Refuse("submit", 413), "DXR_TOO_LARGE"),
     ],
-    ids=str,
+    ids=["cancelled", "vanished", "too large"],
 )
 async def test_one_bad_job_never_stops_the_others(fault: Any, reason: str, volume: Path, settings: Any) -> None:
     async with tenant() as dxr, wiring.opened(settings(dxr)) as service:

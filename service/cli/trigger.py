@@ -8,6 +8,8 @@ import signal
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
+import typer
+
 from service.api.client import ServiceClient
 from service.classification.progress import Progress as ClassificationProgress
 from service.cli.bar import shown
@@ -156,7 +158,9 @@ async def through(settings: ClientSettings, asked: Asked, wait_active_s: float) 
                 run = await client.start(asked.route, asked.body)
             except AlreadyActiveError as error:
                 run = await client.run(error.run_id)
-                if not asked.same(run):
+                same = asked.same(run)
+                typer.echo(f"{'joined' if same else 'waiting for the end of'} active run {run['id']}", err=True)
+                if not same:
                     await _until_ended(client, run["id"], None, deadline_s, error)
                     continue
             task = asyncio.create_task(_until_ended(client, run["id"], asked.progress, None, None))

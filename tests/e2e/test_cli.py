@@ -183,9 +183,11 @@ async def test_a_service_and_its_clients(commands: Commands, dxr: DxrSimulator) 
         first = await commands.start("snapshot", "-o", "json", **through)
         await gate.reached()
         joined = await commands.start("snapshot", "-o", "json", **through)
+        await said(joined, b"joined active run")
         late = await commands.run("snapshot", "--ingestion-date", "2020-01-01", "--wait-active", "0", **through)
         assert late.code == 7
         other = await commands.start("snapshot", "-o", "json", "--ingestion-date", "2020-01-01", **through)
+        await said(other, b"waiting for the end of active run")
         gate.open()
         ended = [(await finished(process)).json for process in (first, joined, other)]
         assert ended[0]["id"] == ended[1]["id"] != ended[2]["id"]
@@ -199,6 +201,14 @@ async def test_a_service_and_its_clients(commands: Commands, dxr: DxrSimulator) 
         assert (await commands.run("runs", "cancel", active["id"], **through)).code == 0
         assert (await finished(waiting)).code == 1
     assert process.returncode == 0
+
+
+async def said(process: asyncio.subprocess.Process, words: bytes) -> None:
+    """Read what it says on stderr until it says that."""
+    assert process.stderr is not None
+    async with asyncio.timeout(60):
+        while words not in await process.stderr.readline():
+            assert not process.stderr.at_eof()
 
 
 async def test_cancel_beside_a_service_works_through_the_store(commands: Commands, dxr: DxrSimulator) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
 
+# So that lanes which were sent away together do not come back together.
+_JITTER_S: Final = 1.0
 # A full disk or a missing right needs a person; only these may pass by themselves.
 _PASSING: Final = frozenset({"LANDING_UNAVAILABLE", "LANDING_SIZE"})
 
@@ -22,9 +25,10 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class Retrying:
-    """So many tries in all, at most `wait_s_max` apart, with jitter.
+    """So many tries in all, at most `wait_s_max` apart, with jitter: together they bound the time that is waited.
 
-    A `Retry-After` is honoured up to that cap. `on_error` is told what ended each attempt.
+    A `Retry-After` is honoured up to that cap; one of no time at all waits as if there were none. `on_error` is told
+    what ended each attempt.
     """
 
     attempts_max: int
@@ -42,7 +46,7 @@ class Retrying:
             timeout=None,
             wait_initial=1.0,
             wait_max=self.wait_s_max,
-            wait_jitter=1.0,
+            wait_jitter=_JITTER_S,
         )
 
     async def call(self, work: Callable[[], Awaitable[_T]], used: int = 0) -> _T:
@@ -60,6 +64,6 @@ class Retrying:
             return error.code in _PASSING
         if not isinstance(error, UpstreamError):
             return False
-        if error.retry_after_s is not None:
-            return min(error.retry_after_s, self.wait_s_max)
+        if error.retry_after_s:
+            return min(error.retry_after_s + random.uniform(0, _JITTER_S), self.wait_s_max)  # noqa: S311 - no secret
         return True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import email.utils
+import re
 import urllib.request
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from yarl import URL
 
 CONNECT_TIMEOUT_S: Final = 30.0
+# Whoever asks for more than a year means "never"; the number is only shown.
+_RETRY_AFTER_S_MAX: Final = 366 * 24 * 3600.0
+_SECONDS: Final = re.compile(r"\s*[0-9]+(\.[0-9]+)?\s*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,16 +46,14 @@ def retry_after_s(header: str | None) -> float | None:
     """Seconds of a `Retry-After` header, a number or a date (RFC 9110); None when there is none that makes sense."""
     if header is None:
         return None
-    try:
-        return max(0.0, float(int(header)))
-    except ValueError:
-        pass
+    if _SECONDS.fullmatch(header):
+        return min(float(header), _RETRY_AFTER_S_MAX)
     try:
         moment = email.utils.parsedate_to_datetime(header)
-    except ValueError:
+        wait_s = (moment - email.utils.localtime()).total_seconds() if moment.tzinfo else None
+    except (ValueError, OverflowError):
         return None
-    now = email.utils.localtime()
-    return max(0.0, (moment - now).total_seconds()) if moment.tzinfo else None
+    return None if wait_s is None else min(max(0.0, wait_s), _RETRY_AFTER_S_MAX)
 
 
 @contextlib.contextmanager
@@ -72,6 +74,10 @@ def mapped_errors(partner: Partner) -> Generator[None]:
             f"The TLS certificate of {name} is not trusted or the TLS handshake failed.",
             partner.trust,
             code=f"{codes}_TLS",
+        ) from error
+    except aiohttp.ClientHttpProxyError as error:
+        raise UpstreamError(
+            f"{codes}_UNREACHABLE", f"The proxy does not connect to {name} (status {error.status}).", look
         ) from error
     except (aiohttp.ClientConnectorError, aiohttp.ServerTimeoutError) as error:
         raise UpstreamError(f"{codes}_UNREACHABLE", f"{name} cannot be reached.", look) from error

@@ -5,11 +5,8 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Final, Protocol
 
-import aiohttp
-
-from service.dxr.session import DXR
+from service.dxr.body import ResponseBody
 from service.errors import RefusedError, UpstreamError
-from service.upstream import mapped_errors
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -36,34 +33,9 @@ class Body(Protocol):
         """Whether the end of the body cannot be told from a cut."""
         ...
 
-    async def read(self) -> bytes:
+    async def read(self, bytes_max: int, /) -> bytes:
         """Some bytes of the body, empty at its proven end. Raises `UpstreamError`."""
         ...
-
-
-class FilesBody:
-    """The body of one answer. A body framed by neither length nor chunks ends like a cut one: it is unproven."""
-
-    def __init__(self, response: aiohttp.ClientResponse) -> None:
-        self._response = response
-        self.content_encoding = response.headers.get("Content-Encoding", "") if response.status != 204 else ""
-        framed = (
-            "Content-Length" in response.headers or "chunked" in response.headers.get("Transfer-Encoding", "").lower()
-        )
-        self.unproven = not framed and response.status != 204
-        self.empty = response.status == 204
-
-    async def read(self) -> bytes:
-        """Aiohttp raises on a missing terminal chunk, a short body and a reset; at a proven end this is empty."""
-        if self.empty:
-            return b""
-        content = self._response.content
-        with mapped_errors(DXR):
-            try:
-                return await content.readany()
-            except RuntimeError as error:
-                # After a garbage chunk size aiohttp drops the connection without telling the stream.
-                raise aiohttp.ClientPayloadError from error
 
 
 class FilesStream:
@@ -74,7 +46,7 @@ class FilesStream:
         self.name = session.origin
 
     @contextlib.asynccontextmanager
-    async def open(self, query: str | None) -> AsyncGenerator[FilesBody]:
+    async def open(self, query: str | None) -> AsyncGenerator[Body]:
         """Begin the stream; older deployments serve it at the second path. Raises the errors of `service.errors`."""
         params = {"q": query} if query else {}
         for path in PATHS:
@@ -87,7 +59,7 @@ class FilesStream:
                         f"DXR answered with status {response.status}, which is no whole answer.",
                         "Check what stands between this service and DXR; nothing was committed.",
                     )
-                yield FilesBody(response)
+                yield ResponseBody(response)
                 return
         raise RefusedError(
             "DXR_REJECTED", f"DXR serves neither {PATHS[0]} nor {PATHS[1]} (404).", "Check DXR_BASE_URL."

@@ -5,31 +5,27 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import math
 from typing import TYPE_CHECKING, Any, Final
 
 import aiohttp
 from yarl import URL
 
+from service.dxr.body import DXR, ResponseBody
 from service.dxr.inflate import decoder_for
-from service.errors import CredentialError, RefusedError, UpstreamError
-from service.upstream import CONNECT_TIMEOUT_S, Partner, mapped_errors, proxy_of, retry_after_s
+from service.errors import ConfigurationError, CredentialError, RefusedError, UpstreamError
+from service.upstream import CONNECT_TIMEOUT_S, mapped_errors, proxy_of, retry_after_s
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 
     from service.dxr.token import BearerToken
 
-DXR: Final = Partner(
-    name="DXR",
-    codes="DXR",
-    address="DXR_BASE_URL",
-    trust="Set DXR_CA_BUNDLE_PATH to the bundle that signed it; DXR_VERIFY_SSL=false is for tests only.",
-    cut="STREAM_CUT",
-)
 _REDIRECTS_MAX: Final = 3
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _READ_BUFFER_BYTES: Final = 1 << 20
+_CALL_BLOCK_BYTES: Final = 1 << 16
 _CALL_TIMEOUT_S: Final = 300.0
 _DOCUMENT_BYTES_MAX: Final = 64 << 20
 _JSON: Final = {"Accept": "application/json", "Accept-Encoding": "identity"}
@@ -44,11 +40,14 @@ class DxrSession:
         # `total` and `sock_read` stay open: a slow stream that lives is not ended, the row watchdog ends the others.
         self._http = aiohttp.ClientSession(
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S),
-            connector=aiohttp.TCPConnector(ssl=tls, limit=0),
+            # A connection serves one request: nothing that comes behind an answer is taken for the next one, or kept.
+            connector=aiohttp.TCPConnector(ssl=tls, limit=0, force_close=True),
             headers={"User-Agent": user_agent},
             auto_decompress=False,
             read_bufsize=_READ_BUFFER_BYTES,
             proxy=proxy_of(self._base),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            middlewares=(_sent_once,),
         )
 
     async def close(self) -> None:
@@ -69,7 +68,7 @@ class DxrSession:
         try:
             yield response
         finally:
-            response.close()  # never back to the pool: what was not read must not be taken for the next answer
+            response.close()
 
     async def call(
         self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
@@ -89,7 +88,9 @@ class DxrSession:
             async with asyncio.timeout(_CALL_TIMEOUT_S):
                 response = await self._answer(method, url, {**_JSON, **headers}, body)
                 try:
-                    content = await self._content(response)
+                    if response.status == 404:
+                        return None
+                    content = await self._content(ResponseBody(response))
                 finally:
                     response.close()
         except TimeoutError:
@@ -98,30 +99,31 @@ class DxrSession:
                 f"DXR did not answer a call within {_CALL_TIMEOUT_S:g} seconds.",
                 "Look at the load of the Data X-Ray instance.",
             ) from None
-        if response.status == 404:
-            return None
         try:
-            return json.loads(content)
-        except ValueError as error:
+            document = json.loads(content, parse_float=_finite, parse_constant=str)
+        except (ValueError, RecursionError):
+            document = None
+        if document is None:
             raise UpstreamError(
                 "DXR_UNAVAILABLE",
-                "DXR answered a call with something that is no JSON.",
+                "DXR answered a call with something that is no JSON document.",
                 "Check DXR_BASE_URL, DXR_API_PREFIX and what stands between this service and DXR.",
-            ) from error
+            )
+        return document
 
-    async def _content(self, response: aiohttp.ClientResponse) -> bytes:
-        decoder = decoder_for(response.headers.get("Content-Encoding", ""))
+    async def _content(self, body: ResponseBody) -> bytes:
+        decoder = decoder_for(body.content_encoding)
         pieces: list[bytes] = []
         size = 0
-        with mapped_errors(DXR):
-            while piece := await response.content.readany():
-                for decoded in decoder.feed(piece):
-                    pieces.append(decoded)
-                    size += len(decoded)
+        while piece := await body.read(_CALL_BLOCK_BYTES):
+            for decoded in decoder.feed(piece):
+                pieces.append(decoded)
+                size += len(decoded)
                 if size > _DOCUMENT_BYTES_MAX:
                     raise UpstreamError(
                         "DXR_UNAVAILABLE", "DXR answered a call with far too much.", "Lower DXR_MAX_FILES_PER_JOB."
                     )
+        decoder.finish()
         return b"".join(pieces)
 
     async def _answer(
@@ -161,8 +163,11 @@ class DxrSession:
     def _redirected(self, url: URL, response: aiohttp.ClientResponse, count: int) -> URL:
         if count > _REDIRECTS_MAX:
             raise _redirected_away(f"it redirects more than {_REDIRECTS_MAX} times")
+        location = response.headers.get("Location")
+        if not location:
+            raise _redirected_away("it redirects without saying where to")
         try:
-            target = url.join(URL(response.headers.get("Location", "")))
+            target = url.join(URL(location)).with_user(None)
         except ValueError:
             raise _redirected_away("it redirects to something that is no address") from None
         if (target.scheme, target.host, target.port) != (self._base.scheme, self._base.host, self._base.port):
@@ -174,6 +179,7 @@ class DxrSession:
         if status < 300:
             return
         wait_s = retry_after_s(response.headers.get("Retry-After"))
+        asked = f" It asks for a pause of {wait_s:.0f} seconds." if wait_s else ""
         match status:
             case 401:
                 raise CredentialError(
@@ -187,25 +193,30 @@ class DxrSession:
                     f"DXR refuses the token of {self._token.setting} (403): it has expired or lacks the permission.",
                     "Give the token's user the right to read files in Data X-Ray, or issue a new token.",
                 )
+            case 407:
+                raise ConfigurationError(
+                    "The proxy on the way to DXR asks for credentials (407).",
+                    "Put them into HTTPS_PROXY or HTTP_PROXY, or name DXR's host in NO_PROXY.",
+                )
             case 413:
                 raise RefusedError(
                     "DXR_TOO_LARGE", "DXR refuses a request of this size (413).", "Lower DXR_MAX_BYTES_PER_JOB."
                 )
             case 429:
                 raise UpstreamError(
-                    "DXR_THROTTLED", "DXR asks to slow down (429).", "Try again later.", retry_after_s=wait_s
+                    "DXR_THROTTLED", f"DXR asks to slow down (429).{asked}", "Try again later.", retry_after_s=wait_s
                 )
             case 504:
                 raise UpstreamError(
                     "DXR_TOO_BROAD",
-                    "DXR gave up on the query (504): it is too broad for this instance.",
+                    f"DXR gave up on the query (504): it is too broad for this instance.{asked}",
                     "Narrow DXR_QUERY, for instance by datasource, and make a dataset of each part.",
                     retry_after_s=wait_s,
                 )
             case 408 | 425 | _ if status in {408, 425} or status >= 500:
                 raise UpstreamError(
                     "DXR_UNAVAILABLE",
-                    f"DXR answered with status {status}.",
+                    f"DXR answered with status {status}.{asked}",
                     "Look at the state of the Data X-Ray instance, then try again.",
                     retry_after_s=wait_s,
                 )
@@ -223,3 +234,25 @@ def _redirected_away(why: str) -> RefusedError:
         f"DXR's answer was not followed: {why}.",
         "Set DXR_BASE_URL to the address that answers itself.",
     )
+
+
+class _AnswerLostError(aiohttp.ClientError):
+    """The connection broke before the head of an answer was whole."""
+
+
+async def _sent_once(
+    request: aiohttp.ClientRequest, send: Callable[[aiohttp.ClientRequest], Awaitable[aiohttp.ClientResponse]]
+) -> aiohttp.ClientResponse:
+    """Aiohttp would repeat a GET by itself after these errors: what is tried again is decided in one place only."""
+    try:
+        return await send(request)
+    except aiohttp.ClientConnectorError:
+        raise
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        raise _AnswerLostError from error
+
+
+def _finite(text: str) -> float | str:
+    """A number of a call's answer; one that no JSON could hold afterwards stays the text that it was."""
+    number = float(text)
+    return number if math.isfinite(number) else text

@@ -29,6 +29,11 @@ class BearerToken:
             self._value = (await self._fetch()).strip()
         if not self._value:
             raise ConfigurationError(f"{self.setting} holds no DXR token.", "Put the token there.")
+        if not self._value.isascii() or not self._value.isprintable() or " " in self._value:
+            raise ConfigurationError(
+                f"{self.setting} holds something that is no token: it has blanks, line ends or letters beyond ASCII.",
+                "Put the token there, and nothing else.",
+            )
         return self._value
 
     async def reread(self) -> bool:

@@ -95,9 +95,10 @@ class SnapshotFlow:
                 record_cap=plan.record_cap,
                 workers=self.workers,
                 progress=progress,
+                watch=watchdog.check,
             )
             try:
-                while not lander.capped and (block := await watchdog.block(body, BLOCK_BYTES, lander.rows)):
+                while not lander.capped and (block := await watchdog.block(body, BLOCK_BYTES, lander)):
                     await lander.feed(block)
                 return await lander.finish(), unproven
             except BaseException:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from service.snapshot.progress import Progress
 
 BLOCK_BYTES: Final = 1 << 20
+# Lines of one byte take a hundred times their size while they are sorted.
+_SORTED_AT_ONCE_BYTES: Final = 1 << 17
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,8 @@ class RowLander:
     """Takes blocks as they come; while one is worked on in a thread, the next one may be read.
 
     At most one block waits, one part per kind is open and two are being published, so memory does not grow with the
-    stream.
+    stream. A compressed block may grow a thousandfold: `watch` is called between its pieces and may raise. `sorting_s`
+    adds up the seconds that the stream waited for its bytes to be sorted, and not those for parts to be published.
     """
 
     def __init__(
@@ -58,10 +61,14 @@ class RowLander:
         record_cap: int | None,
         workers: Executor,
         progress: Progress,
+        watch: Callable[[RowLander], None],
     ) -> None:
         self._workers = workers
         self._progress = progress
+        self._watch = watch
         self._decoder = decoder_for(content_encoding)
+        self._pieces: Iterator[bytes] | None = None
+        self.sorting_s = 0.0
         # One byte more than a row may have, for the carriage return that is not part of it.
         self._splitter = LineSplitter(limits.row_bytes_max + 1)
         self._sorter = RowSorter(limits.row_bytes_max, record_cap)
@@ -84,7 +91,8 @@ class RowLander:
         """Hand over a block; waits for the one before. A small block is waited for too: its rows count at once."""
         await self._settle()
         self._progress.wire_bytes += len(block)
-        self._begin(lambda: self._land(block))
+        self._pieces = self._decoder.feed(block)
+        self._begin(self._land_piece)
         if len(block) < BLOCK_BYTES:
             await self._settle()
 
@@ -113,13 +121,18 @@ class RowLander:
         self._at_work = loop.run_in_executor(self._workers, lambda: list(work()))
 
     async def _settle(self) -> None:
-        if self._at_work is None:
-            return
-        sealed = await asyncio.shield(self._at_work)
-        self._at_work = None
-        for one in sealed:
-            await self._published.add(one)
-        self._tell()
+        loop = asyncio.get_running_loop()
+        while self._at_work is not None:
+            began_s = loop.time()
+            sealed = await asyncio.shield(self._at_work)
+            self.sorting_s += loop.time() - began_s
+            self._at_work = None
+            for one in sealed:
+                await self._published.add(one)
+            self._tell()
+            if self._pieces is not None:
+                self._watch(self)
+                self._begin(self._land_piece)
 
     def _tell(self) -> None:
         told, sorter = self._progress, self._sorter
@@ -129,10 +142,14 @@ class RowLander:
         told.stored_bytes = sum(chunk.stored_bytes for chunk in chunks)
         told.chunks = len(chunks)
 
-    def _land(self, block: bytes) -> Iterator[SealedChunk]:
-        for piece in self._decoder.feed(block):
-            if not self._sorter.capped:
-                yield from self._store(self._sorter.feed(self._splitter.feed(piece)))
+    def _land_piece(self) -> Iterator[SealedChunk]:
+        decoded = None if self._pieces is None or self._sorter.capped else next(self._pieces, None)
+        if decoded is None:
+            self._pieces = None
+            return
+        for start in range(0, len(decoded), _SORTED_AT_ONCE_BYTES):
+            piece = decoded[start : start + _SORTED_AT_ONCE_BYTES]
+            yield from self._store(self._sorter.feed(self._splitter.feed(piece)))
 
     def _conclude(self) -> Iterator[SealedChunk]:
         if self._sorter.capped:

@@ -6,14 +6,38 @@ import hashlib
 from dataclasses import dataclass
 
 BOM = b"\xef\xbb\xbf"
+BLANK = b" \t\r"
 
 
 @dataclass(frozen=True, slots=True)
 class LongLine:
-    """A line above the limit: what is left of it, since it was never held in memory."""
+    """A line above the limit: what is left of it, since it was never held in memory.
+
+    `first` and `last` are its outermost bytes that are not blank; they tell markup and arrays from rows.
+    """
 
     length: int
     sha256: str
+    first: bytes = b""
+    last: bytes = b""
+
+
+class _Measure:
+    """Measures a long line that passes by in pieces."""
+
+    def __init__(self) -> None:
+        self._hash = hashlib.sha256()
+        self._length = 0
+        self._first = self._last = b""
+
+    def add(self, piece: bytes) -> None:
+        self._hash.update(piece)
+        self._length += len(piece)
+        self._first = self._first or piece.lstrip(BLANK)[:1]
+        self._last = piece.rstrip(BLANK)[-1:] or self._last
+
+    def line(self) -> LongLine:
+        return LongLine(self._length, self._hash.hexdigest(), self._first, self._last)
 
 
 class LineSplitter:
@@ -28,8 +52,7 @@ class LineSplitter:
         self._begun = False
         self._held: list[bytes] = []
         self._held_bytes = 0
-        self._long_hash: hashlib._Hash | None = None  # pyright: ignore[reportPrivateUsage] - it has no public name
-        self._long_bytes = 0
+        self._long: _Measure | None = None
 
     def feed(self, data: bytes) -> list[bytes | LongLine]:
         r"""The lines that end in `data`, without their ``\n``."""
@@ -76,26 +99,24 @@ class LineSplitter:
         if not data:
             return
         self._held_bytes += len(data)
-        if self._long_hash is not None:
-            self._long_hash.update(data)
+        if self._long is not None:
+            self._long.add(data)
             return
         self._held.append(data)
         if self._held_bytes > self._line_bytes_max:
-            self._long_hash = hashlib.sha256()
+            self._long = _Measure()
             for piece in self._held:
-                self._long_hash.update(piece)
+                self._long.add(piece)
             self._held = []
 
     def _take_held(self) -> bytes | LongLine:
-        line: bytes | LongLine
-        if self._long_hash is not None:
-            line = LongLine(self._held_bytes, self._long_hash.hexdigest())
-        else:
-            line = b"".join(self._held)
-        self._held, self._held_bytes, self._long_hash = [], 0, None
+        line = b"".join(self._held) if self._long is None else self._long.line()
+        self._held, self._held_bytes, self._long = [], 0, None
         return line
 
     def _measured(self, line: bytes) -> bytes | LongLine:
         if len(line) <= self._line_bytes_max:
             return line
-        return LongLine(len(line), hashlib.sha256(line).hexdigest())
+        long = _Measure()
+        long.add(line)
+        return long.line()

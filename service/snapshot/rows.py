@@ -6,21 +6,28 @@ What a row is stands in docs/landing-format.md, section 2; the golden files of t
 from __future__ import annotations
 
 import base64
+import codecs
 import hashlib
-import re
+import itertools
 from dataclasses import dataclass, field
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from service.errors import UpstreamError
-from service.snapshot.lines import LongLine
+from service.snapshot.lines import BLANK, LongLine
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 DEPTH_MAX: Final = 500
 # A document nested deeper than this needs an opening and a closing byte for each level.
 _SHALLOW_BYTES: Final = 2 * DEPTH_MAX
-_BLANK: Final = b" \t\r"
+# A long line is looked at in pieces: no single call into C may keep the interpreter from a lease that must be extended.
+_PIECE_BYTES: Final = 1 << 16
 _OBJECT: Final = ord("{")
+_NO_STRUCTURE: Final = bytes(set(range(256)) - set(b'"[]{}'))
+_STEPS: Final = [(byte in b"[{") - (byte in b"]}") for byte in range(256)]
 
 NOT_JSON: Final = "NOT_JSON"
 NOT_AN_OBJECT: Final = "NOT_AN_OBJECT"
@@ -28,11 +35,27 @@ INVALID_UTF8: Final = "INVALID_UTF8"
 TOO_DEEP: Final = "TOO_DEEP"
 TOO_LONG: Final = "TOO_LONG"
 
+# What people are told that an answer without any row is, by the flaw of its first line.
+_KINDS: Final = {
+    NOT_JSON: "text that is no JSON, or JSON over several lines",
+    NOT_AN_OBJECT: "JSON of which no line is an object",
+    INVALID_UTF8: "bytes that are no text",
+    TOO_DEEP: "JSON that is nested too deep",
+    TOO_LONG: "lines that are longer than DXR_MAX_ROW_BYTES",
+}
+
 _decode = msgspec.json.Decoder(msgspec.Raw).decode
-_decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-_ESCAPED_SURROGATE = re.compile(rb"(?<!\\)((?:\\\\)*)\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
-# The closing quote is optional, so that a line full of unfinished strings is still read in linear time.
-_STRING_OR_BRACKET = re.compile(rb'"(?:[^"\\]|\\.)*+"?|[\[\]{}]', re.DOTALL)
+
+
+class _Marks(msgspec.Struct):
+    """The fields that tell an error from a row; all others are passed over, however many they are."""
+
+    error: msgspec.Raw = msgspec.Raw()
+    errors: msgspec.Raw = msgspec.Raw()
+    file_id: msgspec.Raw = msgspec.field(default=msgspec.Raw(), name="fileId")
+
+
+_decode_marks = msgspec.json.Decoder(_Marks).decode
 
 
 class Reject(msgspec.Struct, frozen=True):
@@ -65,7 +88,7 @@ def flaw_of(line: bytes) -> str | None:
         return TOO_DEEP
     except msgspec.DecodeError:
         return _second_opinion(line)
-    if line[0] != _OBJECT and line.lstrip(_BLANK)[0] != _OBJECT:
+    if line[0] != _OBJECT and line.lstrip(BLANK)[0] != _OBJECT:
         return NOT_AN_OBJECT
     if not line.isascii() and not _is_utf8(line):
         return INVALID_UTF8
@@ -77,21 +100,21 @@ def flaw_of(line: bytes) -> str | None:
 def _second_opinion(line: bytes) -> str | None:
     if not _is_utf8(line):
         return INVALID_UTF8
-    tame = _ESCAPED_SURROGATE.sub(rb"\1\\u0041", line)
-    if tame == line:
-        return TOO_DEEP if _depth(line) > DEPTH_MAX else NOT_JSON
-    try:
-        _decode(tame)
-    except RecursionError:
-        return TOO_DEEP
-    except msgspec.DecodeError:
-        return NOT_JSON
-    return flaw_of(tame)
+    tame = _without_surrogates(line)
+    return NOT_JSON if tame == line else flaw_of(tame)
+
+
+def _without_surrogates(line: bytes) -> bytes:
+    r"""The line with ``\u0xxx`` for ``\udxxx``: as long and as legal as before, also where the backslash is escaped."""
+    return line.replace(b"\\ud", b"\\u0").replace(b"\\uD", b"\\u0")
 
 
 def _is_utf8(line: bytes) -> bool:
+    decoder = codecs.getincrementaldecoder("utf-8")()
     try:
-        line.decode()
+        for start in range(0, len(line), _PIECE_BYTES):
+            decoder.decode(line[start : start + _PIECE_BYTES])
+        decoder.decode(b"", final=True)
     except UnicodeDecodeError:
         return False
     return True
@@ -101,33 +124,34 @@ def _may_be_deep(line: bytes) -> bool:
     return len(line) > _SHALLOW_BYTES and line.count(b"{") + line.count(b"[") > DEPTH_MAX
 
 
+def _depths(line: bytes) -> Iterator[list[int]]:
+    """The depth after each bracket of a line of JSON, some at a time, the depth before them first."""
+    # Without escapes and everything else, an even number of quotes before a bracket says that it is in no string; two
+    # quotes side by side change nothing about that.
+    bare = line.replace(b"\\\\", b"").replace(b'\\"', b"").translate(None, _NO_STRUCTURE).replace(b'""', b"")
+    depth = in_string = 0
+    for start in range(0, len(bare), _PIECE_BYTES):
+        parts = bare[start : start + _PIECE_BYTES].split(b'"')
+        brackets = b"".join(parts[in_string::2])
+        in_string ^= (len(parts) - 1) & 1
+        depths = list(itertools.accumulate(map(_STEPS.__getitem__, brackets), initial=depth))
+        depth = depths[-1]
+        yield depths
+
+
 def _depth(line: bytes) -> int:
-    """The deepest nesting, counted no further than one above the limit."""
-    depth = deepest = 0
-    for token in _STRING_OR_BRACKET.finditer(line):
-        start = line[token.start()]
-        if start in b"[{":
-            depth += 1
-            deepest = max(deepest, depth)
-            if deepest > DEPTH_MAX:
-                break
-        elif start in b"]}":
-            depth -= 1
+    """The deepest nesting, counted no further than where it is above the limit."""
+    deepest = 0
+    for depths in _depths(line):
+        deepest = max(deepest, *depths)
+        if deepest > DEPTH_MAX:
+            break
     return deepest
 
 
 def _is_closed(line: bytes) -> bool:
     """Whether the first bracket of `line` is closed on it."""
-    depth = 0
-    for token in _STRING_OR_BRACKET.finditer(line):
-        start = line[token.start()]
-        if start in b"[{":
-            depth += 1
-        elif start in b"]}":
-            depth -= 1
-            if depth == 0:
-                return True
-    return False
+    return any(0 in (depths[1:]) for depths in _depths(line))
 
 
 def _no_ndjson(kind: str) -> UpstreamError:
@@ -149,6 +173,7 @@ class RowSorter:
         self._row_bytes_max = row_bytes_max
         self._record_cap = record_cap
         self._last_row: bytes | None = None
+        self._first_flaw: str | None = None
         self.rows = 0
         self.rejected_rows = 0
         self.blank_lines = 0
@@ -169,7 +194,10 @@ class RowSorter:
         for line in lines:
             if self.capped:
                 break
-            self._sort(line, out)
+            if line:
+                self._sort(line, out)
+            else:
+                self.blank_lines += 1
         return out
 
     def finish(self, tail: bytes | LongLine) -> Sorted:
@@ -177,45 +205,49 @@ class RowSorter:
         out = Sorted()
         if tail:
             self._sort(tail, out)
-            if not out.rows:
-                raise UpstreamError(
-                    "STREAM_CUT",
-                    f"The stream of DXR ended inside line {self.served_lines}.",
-                    "Nothing was committed; the attempt is repeated from the start.",
-                )
-        if self.rejected_rows and not self.rows:
-            raise _no_ndjson("lines of which none is a JSON object")
-        if self._last_row is not None:
-            fields = _fields(self._last_row)
-            if fields & {"error", "errors"} and "fileId" not in fields:
-                raise _no_ndjson("an error object")
+        if self._first_flaw and not self.rows and not _may_be_a_cut_row(tail):
+            raise _no_ndjson(_KINDS[self._first_flaw])
+        if tail and not out.rows:
+            raise UpstreamError(
+                "STREAM_CUT",
+                f"The stream of DXR ended inside line {self.served_lines}.",
+                "Nothing was committed; the attempt is repeated from the start.",
+            )
+        if self._last_row is not None and _is_error(self._last_row):
+            raise _no_ndjson("an error object")
         return out
 
     def _sort(self, line: bytes | LongLine, out: Sorted) -> None:
         if isinstance(line, LongLine):
+            self._judge_first(line.first, closed=line.last == b"]")
             self._reject(TOO_LONG, line, out)
             return
         row = line[:-1] if line.endswith(b"\r") else line
-        flaw = flaw_of(row) if len(row) <= self._row_bytes_max else TOO_LONG
-        if not self.rows and not self.rejected_rows:
-            self._judge_first(row)
-        if flaw is None:
+        if len(row) > self._row_bytes_max:
+            self._judge_first(row.lstrip(BLANK)[:1], closed=row.rstrip(BLANK).endswith(b"]"))
+            self._reject(TOO_LONG, line, out)
+        elif not row.strip(BLANK):
+            self.blank_lines += 1
+        elif (flaw := flaw_of(row)) is None:
             self.rows += 1
             self._last_row = row
             out.rows.append(row)
-        elif not row.strip(_BLANK) and flaw is not TOO_LONG:
-            self.blank_lines += 1
         else:
+            start = row.lstrip(BLANK)[:1]
+            self._judge_first(start, closed=start != b"[" or _is_closed(row))
             self._reject(flaw, line, out)
 
-    def _judge_first(self, line: bytes) -> None:
-        start = line.lstrip(_BLANK)[:1]
+    def _judge_first(self, start: bytes, *, closed: bool) -> None:
+        """Raise when the first line that is not blank shows that no rows will come; of others nothing is asked."""
+        if self.rows or self.rejected_rows:
+            return
         if start == b"<":
             raise _no_ndjson("markup (HTML or XML)")
-        if start == b"[" and not _is_closed(line):
+        if start == b"[" and not closed:
             raise _no_ndjson("one JSON array over several lines")
 
     def _reject(self, reason: str, line: bytes | LongLine, out: Sorted) -> None:
+        self._first_flaw = self._first_flaw or reason
         self.rejected_rows += 1
         if isinstance(line, LongLine):
             reject = Reject(self.served_lines, reason, line.length, line.sha256, None)
@@ -225,5 +257,11 @@ class RowSorter:
         out.rejects.append(reject)
 
 
-def _fields(row: bytes) -> set[str]:
-    return set(_decode_fields(_ESCAPED_SURROGATE.sub(rb"\1\\u0041", row)))
+def _may_be_a_cut_row(tail: bytes | LongLine) -> bool:
+    first = tail.first if isinstance(tail, LongLine) else tail.lstrip(BLANK)[:1]
+    return first == b"{"
+
+
+def _is_error(row: bytes) -> bool:
+    marks = _decode_marks(_without_surrogates(row))
+    return bool(len(marks.error) or len(marks.errors)) and not len(marks.file_id)

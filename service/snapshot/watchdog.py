@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from service.errors import UpstreamError
 
@@ -18,13 +18,28 @@ if TYPE_CHECKING:
 _GATHER_S: Final = 1.0
 
 
+class Sorting(Protocol):
+    """What takes the blocks and finds the rows in them."""
+
+    sorting_s: float
+
+    @property
+    def rows(self) -> int:
+        """Whole rows so far."""
+        ...
+
+
 class RowWatchdog:
-    """Adds up the seconds spent waiting for DXR since the last whole row; time spent on our side does not count."""
+    """Adds up the seconds since the last whole row that went into waiting for DXR and into sorting what it sent.
+
+    Time that the landing takes does not count.
+    """
 
     def __init__(self, stall_timeout_s: float) -> None:
         self._stall_timeout_s = stall_timeout_s
         self._gather_s = min(_GATHER_S, stall_timeout_s / 4)
         self._waited_s = 0.0
+        self._last_row_at_s = 0.0
         self._rows = 0
 
     @contextlib.asynccontextmanager
@@ -38,27 +53,37 @@ class RowWatchdog:
                 raise self._stalled() from None
             yield body
 
-    async def block(self, body: Body, block_bytes: int, rows: int) -> bytes:
-        """About `block_bytes` of the body, less when it is slow, none at its end; `rows` is the count landed so far."""
-        if rows > self._rows:
-            self._rows, self._waited_s = rows, 0.0
-        elif self._waited_s >= self._stall_timeout_s:
-            raise self._stalled()
+    def check(self, sorting: Sorting) -> None:
+        """Raise `UpstreamError` (`STREAM_STALLED`) when it is too long since the last whole row."""
+        self._left_s(sorting)
+
+    async def block(self, body: Body, block_bytes: int, sorting: Sorting) -> bytes:
+        """About `block_bytes` of the body, less when it is slow, none at its end. Raises `UpstreamError`."""
+        left_s = self._left_s(sorting)
         loop = asyncio.get_running_loop()
-        began = loop.time()
+        began_s = loop.time()
         try:
-            async with asyncio.timeout(self._stall_timeout_s - self._waited_s):
-                pieces = [await body.read()]
+            async with asyncio.timeout(left_s):
+                pieces = [await body.read(block_bytes)]
         except TimeoutError:
             raise self._stalled() from None
-        size = len(pieces[0])
+        missing = block_bytes - len(pieces[0])
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._gather_s):
-                while pieces[-1] and size < block_bytes:
-                    pieces.append(await body.read())
-                    size += len(pieces[-1])
-        self._waited_s += loop.time() - began
+                while pieces[-1] and missing > 0:
+                    pieces.append(await body.read(missing))
+                    missing -= len(pieces[-1])
+        self._waited_s += loop.time() - began_s
         return b"".join(pieces)
+
+    def _left_s(self, sorting: Sorting) -> float:
+        spent_s = self._waited_s + sorting.sorting_s
+        if sorting.rows > self._rows:
+            self._rows, self._last_row_at_s = sorting.rows, spent_s
+        left_s = self._stall_timeout_s - (spent_s - self._last_row_at_s)
+        if left_s <= 0:
+            raise self._stalled()
+        return left_s
 
     def _stalled(self) -> UpstreamError:
         return UpstreamError(

@@ -3,7 +3,7 @@
 It speaks the file metadata stream and, where it is given a `Classifier` with datasources, the On-Demand Classifier.
 """
 
-from tests.simulators.dxr import classifier_faults, faults
+from tests.simulators.dxr import classifier_faults, faults, hostile
 from tests.simulators.dxr.bad_lines import BadLines
 from tests.simulators.dxr.classifier import Classifier
 from tests.simulators.dxr.folder import FolderFiles
@@ -31,5 +31,6 @@ __all__ = [
     "UploadedFile",
     "classifier_faults",
     "faults",
+    "hostile",
     "truth_of",
 ]

@@ -4,6 +4,7 @@ The On-Demand Classifier answers on the same application and with the same token
 """
 
 import asyncio
+import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from types import TracebackType
@@ -38,7 +39,8 @@ class DxrSimulator:
     """A tenant on 127.0.0.1 for the length of an `async with` block.
 
     `source`, `tokens`, `tokens_without_permission` and `api_version` may be replaced at any time and count from the
-    next request. `requests` and `served` only grow. Without a `classifier` there is one without datasources.
+    next request. `requests` and `served` only grow. Without a `classifier` there is one without datasources, without
+    `tls` it speaks plain HTTP.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class DxrSimulator:
         tokens: tuple[str, ...] = ("simulated-token-" + "0" * 24,),
         port: int = 0,
         classifier: Classifier | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self.source = Together() if source is None else source
         self.classifier = classifier or Classifier()
@@ -58,13 +61,14 @@ class DxrSimulator:
         self.requests: list[RecordedRequest] = []
         self.served: list[Served] = []
         self._port = port
+        self._tls = tls
         self._runner: web.AppRunner | None = None
         self._answering: set[asyncio.Task[Any]] = set()
 
     @property
     def url(self) -> str:
         """The base URL, without a trailing slash."""
-        return f"http://127.0.0.1:{self._port}"
+        return f"{'https' if self._tls else 'http'}://127.0.0.1:{self._port}"
 
     @property
     def token(self) -> str:
@@ -79,7 +83,7 @@ class DxrSimulator:
         # Streams are cancelled before: the time-out is only for one that begins while the tenant stops.
         self._runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=1)
         await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", self._port).start()
+        await web.TCPSite(self._runner, "127.0.0.1", self._port, ssl_context=self._tls).start()
         self._port = self._runner.addresses[0][1]
         return self
 

@@ -8,7 +8,7 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.snapshot.lines import BOM, LineSplitter, LongLine
+from service.snapshot.lines import BLANK, BOM, LineSplitter, LongLine
 
 LIMIT = 12
 BODIES = st.lists(st.sampled_from([b"\n", b"\r\n", b"a", b"{}", b" ", BOM, b"0123456789abcdef", b"\xe2\x80\xa8"])).map(
@@ -25,11 +25,13 @@ def split(body: bytes, cuts: list[int]) -> tuple[list[bytes | LongLine], bytes |
     return lines, splitter.finish()
 
 
+def measured(line: bytes) -> LongLine:
+    bare = line.strip(BLANK)
+    return LongLine(len(line), hashlib.sha256(line).hexdigest(), bare[:1], bare[-1:])
+
+
 def model(body: bytes) -> tuple[list[bytes | LongLine], bytes | LongLine]:
-    *lines, tail = [
-        line if len(line) <= LIMIT else LongLine(len(line), hashlib.sha256(line).hexdigest())
-        for line in body.removeprefix(BOM).split(b"\n")
-    ]
+    *lines, tail = [line if len(line) <= LIMIT else measured(line) for line in body.removeprefix(BOM).split(b"\n")]
     return lines, tail
 
 
@@ -47,4 +49,4 @@ def test_a_long_line_is_measured_and_not_held() -> None:
     for _ in range(1000):
         assert splitter.feed(b"x" * 100) == []
         assert sum(map(len, splitter._held)) <= LIMIT + 100
-    assert splitter.feed(b"\nok\n") == [LongLine(100_000, hashlib.sha256(b"x" * 100_000).hexdigest()), b"ok"]
+    assert splitter.feed(b"\nok\n") == [measured(b"x" * 100_000), b"ok"]

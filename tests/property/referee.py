@@ -59,6 +59,8 @@ class Known:
     # Where in what was written down it was claimed last; with which fence, and where, its commit became visible.
     claimed_at: int = 0
     linked: tuple[int, int] | None = None
+    # An attempt of it was ended: either the run ends with it, or it counts as a failed one.
+    attempt_ended: bool = False
     gone: bool = False
 
     def __getattr__(self, name: str) -> Any:
@@ -144,6 +146,9 @@ class Referee:
             self._must(changed.isdisjoint({"fence", "takeovers", "cancel_requested", "receipt"}), written)
             extended = "lease_until_us" in changed and new["state"] == "running"
             self._must(not extended or old["lease_until_us"] >= at_us, f"a lease that had run out: {written}")
+            failed = new["failed_attempts"] - old["failed_attempts"]
+            self._must(new["state"] != "running" or failed == run.attempt_ended, f"miscounted: {written}")
+            run.attempt_ended = False
             blind = claim in self._turned_away or not run.is_seen_to_be_landed
             self._must(new["state"] not in {"failed", "cancelled"} or blind, f"though its commit is there: {written}")
             self._must(new["state"] != "cancelled" or old["cancel_requested"], f"nobody asked: {written}")
@@ -182,7 +187,7 @@ class Referee:
         self._must(claim == (run.id, run.fence), f"an old claim: {written}")
         if old:
             self._must(old["ended_at"] is None and set(_change(old, new)) == {"ended_at", "code"}, written)
-            run.attempts[new["number"] - 1] = new
+            run.attempts[new["number"] - 1], run.attempt_ended = new, True
             return
         of_claim = sum(attempt["fence"] == new["fence"] for attempt in run.attempts)
         left = max(1, self._attempts_max - run.failed_when_claimed)
@@ -317,8 +322,6 @@ class Referee:
                     self._landed(run, *commits[run.id])
                 else:
                     self._not_landed(run)
-                failures = sum(bool(attempt["code"]) for attempt in run.attempts)
-                self._must(run.failed_attempts <= failures, f"{run.failed_attempts} failures of {run}")
         self._whistle()
 
     def _landed(self, run: Known, path: str, commit: Commit) -> None:

@@ -80,7 +80,7 @@ class Runs(RuleBasedStateMachine):
             self.trigger(slot, dataset, None, plans, 0.0)
         self.pass_by(then)
 
-    @rule(slot=slots, dataset=datasets, key=st.sampled_from([None, "k1", "k2"]), plans=plans, then=pauses)
+    @rule(slot=slots, dataset=datasets, key=st.sampled_from([None, "key"]), plans=plans, then=pauses)
     def trigger(self, slot: int, dataset: str, key: str | None, plans: list[str], then: float) -> None:
         if life := self.world.somebody(slot):
             self.world.plan(dataset, plans)
@@ -129,7 +129,7 @@ class Runs(RuleBasedStateMachine):
             life.latency_s = seconds
         self.pass_by(then)
 
-    @rule(seconds=st.sampled_from([-3600.0, HALF_A_DAY_S, 2 * HALF_A_DAY_S + 60]), then=pauses)
+    @rule(seconds=st.sampled_from([-3600.0, HALF_A_DAY_S, 2 * HALF_A_DAY_S + 60.0]), then=pauses)
     def set_clock(self, seconds: float, then: float) -> None:
         self.world.jump(seconds)
         self.pass_by(then)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from service.errors import UpstreamError
 from service.snapshot.lines import LongLine
-from service.snapshot.rows import DEPTH_MAX, Reject, RowSorter, flaw_of
+from service.snapshot.rows import DEPTH_MAX, Reject, RowSorter, _depth, _is_closed, _is_utf8, flaw_of
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(codec=None)),
@@ -47,6 +47,40 @@ def test_no_bytes_are_a_row_that_json_is_not(line: bytes) -> None:
 def test_a_torn_row_is_none(line: bytes, data: st.DataObject) -> None:
     cut = data.draw(st.integers(min_value=0, max_value=len(line) - 1))
     assert flaw_of(line[:cut]) is not None
+
+
+def depth_of(value: object) -> int:
+    inner = list(value.values()) if isinstance(value, dict) else value if isinstance(value, list) else None
+    return 0 if inner is None else 1 + max(map(depth_of, inner), default=0)
+
+
+TRICKY = st.text(st.sampled_from('[]{}"\\:, x\ud800\x00'))
+DEEP = st.recursive(
+    st.none() | st.integers() | TRICKY, lambda inner: st.lists(inner) | st.dictionaries(TRICKY, inner), max_leaves=40
+)
+
+
+@given(DEEP, st.booleans())
+def test_depth_is_that_of_the_value(value: object, indented: bool) -> None:
+    assert _depth(json.dumps(value, indent=1 if indented else None).encode()) == depth_of(value)
+
+
+@given(st.lists(DEEP), st.text(st.sampled_from('[]{}",x ')))
+def test_an_array_is_closed_where_it_ends(value: list[object], behind: str) -> None:
+    line = json.dumps(value).encode()
+    assert _is_closed(line + behind.encode())
+    assert not any(_is_closed(line[:cut]) for cut in range(1, len(line)))
+
+
+@given(st.binary(max_size=200_000), st.integers(0, 200_000))
+def test_utf8_is_judged_alike_however_long_the_line_is(noise: bytes, place: int) -> None:
+    for line in (noise, b"x" * place + noise, ("\u00e4\U0001f600" * 20_000)[: place // 4].encode() + noise):
+        try:
+            line.decode()
+            whole = True
+        except UnicodeDecodeError:
+            whole = False
+        assert _is_utf8(line) == whole
 
 
 @pytest.mark.parametrize("padding", [b"", b'"[{",'])
@@ -86,3 +120,47 @@ def test_the_message_tells_the_kind_and_never_the_text() -> None:
         RowSorter(row_bytes_max=100).feed([b"<html>secret</html>"])
     assert "HTML" in caught.value.message
     assert "secret" not in caught.value.message + caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "fails"),
+    [(b"<", b">", True), (b"[", b",", True), (b"[", b"]", False), (b"{", b"}", False), (b"", b"", False)],
+)
+def test_a_first_line_beyond_the_limit_is_judged_by_its_ends(first: bytes, last: bytes, fails: bool) -> None:
+    line = LongLine(999, "f" * 64, first, last)
+    sorter = RowSorter(row_bytes_max=100)
+    sorter.feed([b"", b" \t"])
+    if fails:
+        with pytest.raises(UpstreamError):
+            sorter.feed([line])
+    else:
+        assert sorter.feed([line]).rejects == [Reject(3, "TOO_LONG", 999, "f" * 64, None)]
+    after_a_row = RowSorter(row_bytes_max=100)
+    after_a_row.feed([b"{}", line])
+    assert after_a_row.rejected_rows == 1
+
+
+@pytest.mark.parametrize(
+    ("lines", "tail", "code"),
+    [
+        ([], b'{"fileId":"a', "STREAM_CUT"),
+        ([b"{}"], b'{"fileId":"a', "STREAM_CUT"),
+        ([b"{}"], b"nothing", "STREAM_CUT"),
+        ([b"{}"], b" ", "STREAM_CUT"),
+        ([], b" ", "STREAM_CUT"),
+        ([], b"Unauthorized", "NOT_NDJSON"),
+        ([], b"[{}]", "NOT_NDJSON"),
+        ([b"nothing"], b"", "NOT_NDJSON"),
+        ([b"nothing"], b"more", "NOT_NDJSON"),
+        ([], LongLine(999, "f" * 64, b"{", b"x"), "STREAM_CUT"),
+        ([], LongLine(999, "f" * 64, b"x", b"x"), "NOT_NDJSON"),
+    ],
+)
+def test_a_cut_row_is_told_from_what_is_no_row_at_all(
+    lines: list[bytes | LongLine], tail: bytes | LongLine, code: str
+) -> None:
+    sorter = RowSorter(row_bytes_max=100)
+    sorter.feed(lines)
+    with pytest.raises(UpstreamError) as caught:
+        sorter.finish(tail)
+    assert caught.value.code == code

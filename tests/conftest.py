@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+import hypothesis
 import pytest
 import pytest_asyncio
 import stamina
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     from service.settings import Settings
     from service.wiring import Service
     from tests.simulators.dxr import DxrSimulator
+
+# How long an example takes says more about the machine than about the code.
+hypothesis.settings.register_profile("no-deadline", deadline=None)
+hypothesis.settings.load_profile("no-deadline")
 
 TOKEN = "a-token-of-the-simulated-tenant-0"
 OURS = (

@@ -44,15 +44,21 @@ class ResponseBody:
         if closed is not None:
             closed.add_done_callback(self._connection_lost)
 
-    async def read(self, bytes_max: int) -> bytes:
-        """Some bytes, none at the proven end. Raises `UpstreamError` when the body ends before it, or is malformed."""
+    async def read(self) -> bytes:
+        """The next bytes, none at the proven end. Raises `UpstreamError` when the body ends before it, or is malformed.
+
+        They come as they lie in aiohttp's buffer: to join them costs as much as to receive them.
+        """
         if self._none:
             return b""
         with mapped_errors(DXR):
+            piece, between_chunks = b"", True
             try:
-                return await self._content.read(bytes_max)
+                while not piece and between_chunks:
+                    piece, between_chunks = await self._content.readchunk()
             except RuntimeError as error:  # asked of a connection that is gone, before the callback below was called
                 raise aiohttp.ClientPayloadError from error
+            return piece
 
     def _connection_lost(self, closed: asyncio.Future[None]) -> None:
         """Tell whoever waits: after a garbage chunk size aiohttp drops the connection without a word to the stream."""

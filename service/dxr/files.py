@@ -33,8 +33,8 @@ class Body(Protocol):
         """Whether the end of the body cannot be told from a cut."""
         ...
 
-    async def read(self, bytes_max: int, /) -> bytes:
-        """Some bytes of the body, empty at its proven end. Raises `UpstreamError`."""
+    async def read(self) -> bytes:
+        """The next bytes of the body, none at its proven end. Raises `UpstreamError`."""
         ...
 
 

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 _REDIRECTS_MAX: Final = 3
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _READ_BUFFER_BYTES: Final = 1 << 20
-_CALL_BLOCK_BYTES: Final = 1 << 16
 _CALL_TIMEOUT_S: Final = 300.0
 _DOCUMENT_BYTES_MAX: Final = 64 << 20
 _JSON: Final = {"Accept": "application/json", "Accept-Encoding": "identity"}
@@ -115,7 +114,7 @@ class DxrSession:
         decoder = decoder_for(body.content_encoding)
         pieces: list[bytes] = []
         size = 0
-        while piece := await body.read(_CALL_BLOCK_BYTES):
+        while piece := await body.read():
             for decoded in decoder.feed(piece):
                 pieces.append(decoded)
                 size += len(decoded)

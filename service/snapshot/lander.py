@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import msgspec
 
@@ -23,8 +23,12 @@ if TYPE_CHECKING:
     from service.snapshot.progress import Progress
 
 BLOCK_BYTES: Final = 1 << 20
-# Lines of one byte take a hundred times their size while they are sorted.
-_SORTED_AT_ONCE_BYTES: Final = 1 << 17
+# Lines of one byte take a hundred times their size while they are sorted: this much at once, and no more such lines
+# than these wait to be stored.
+_PIECE_BYTES: Final = 1 << 17
+_LINES_MAX: Final = 1 << 14
+
+_Done = TypeVar("_Done")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +48,12 @@ class Contents:
 
 
 class RowLander:
-    """Takes blocks as they come; while one is worked on in a thread, the next one may be read.
+    """Takes blocks as they come; while one is read, the one before is sorted and the one before that is stored.
 
-    At most one block waits, one part per kind is open and two are being published, so memory does not grow with the
-    stream. A compressed block may grow a thousandfold: `watch` is called between its pieces and may raise. `sorting_s`
-    adds up the seconds that the stream waited for its bytes to be sorted, and not those for parts to be published.
+    Sorting holds the interpreter and storing does not, so two threads get twice as far. At most one block waits, one is
+    sorted, one is stored, one part per kind is open and two are being published: memory does not grow with the stream.
+    A compressed block may grow a thousandfold: `watch` is called between its pieces and may raise. `sorting_s` adds up
+    the seconds that the stream waited for its bytes to be sorted, and not those for them to be stored or published.
     """
 
     def __init__(
@@ -68,6 +73,8 @@ class RowLander:
         self._watch = watch
         self._decoder = decoder_for(content_encoding)
         self._pieces: Iterator[bytes] | None = None
+        self.rows = 0
+        self.capped = False
         self.sorting_s = 0.0
         # One byte more than a row may have, for the carriage return that is not part of it.
         self._splitter = LineSplitter(limits.row_bytes_max + 1)
@@ -75,96 +82,121 @@ class RowLander:
         self._rows = ChunkWriter(landing, folder, "part", limits.chunk_bytes_max)
         self._rejects = ChunkWriter(landing, folder, "rejects", limits.chunk_bytes_max)
         self._published = PartPublisher(landing)
-        self._at_work: asyncio.Future[list[SealedChunk]] | None = None
+        self._sorting: asyncio.Future[list[Sorted]] | None = None
+        self._storing: asyncio.Future[list[SealedChunk]] | None = None
 
-    @property
-    def rows(self) -> int:
-        """Whole rows seen so far."""
-        return self._sorter.rows
-
-    @property
-    def capped(self) -> bool:
-        """Whether the asked number of rows has been reached."""
-        return self._sorter.capped
-
-    async def feed(self, block: bytes) -> None:
+    async def feed(self, block: list[bytes]) -> None:
         """Hand over a block; waits for the one before. A small block is waited for too: its rows count at once."""
-        await self._settle()
-        self._progress.wire_bytes += len(block)
-        self._pieces = self._decoder.feed(block)
-        self._begin(self._land_piece)
-        if len(block) < BLOCK_BYTES:
-            await self._settle()
+        await self._sorted()
+        block_bytes = sum(map(len, block))
+        self._progress.wire_bytes += block_bytes
+        self._pieces = _small(piece for wire in block for piece in self._decoder.feed(wire))
+        self._sorting = self._work(self._sort)
+        if block_bytes < BLOCK_BYTES:
+            await self._sorted()
 
     async def finish(self) -> Contents:
         """Judge the whole answer, seal and publish what is open. Raises `UpstreamError` when it is not whole."""
-        await self._settle()
-        self._begin(self._conclude)
-        await self._settle()
+        await self._sorted()
+        self._sorting = self._work(self._judge)
+        await self._sorted()
+        await self._stored()
+        self._storing = self._work(self._close)
+        await self._stored()
         chunks = await self._published.finish()
-        self._tell()
+        self._tell_chunks()
         return Contents([chunk for chunk in chunks if not _is_rejects(chunk)], list(filter(_is_rejects, chunks)))
 
     async def discard(self) -> None:
         """Forget what is not published; what is published nothing refers to."""
-        if self._at_work is not None:
-            await asyncio.wait([self._at_work])
-            if not self._at_work.cancelled() and self._at_work.exception() is None:
-                for sealed in self._at_work.result():
+        if self._sorting is not None:
+            await asyncio.wait([self._sorting])
+        if self._storing is not None:
+            await asyncio.wait([self._storing])
+            if not self._storing.cancelled() and self._storing.exception() is None:
+                for sealed in self._storing.result():
                     sealed.part.discard()
         await self._published.discard()
         self._rows.discard()
         self._rejects.discard()
 
-    def _begin(self, work: Callable[[], Iterator[SealedChunk]]) -> None:
-        loop = asyncio.get_running_loop()
-        self._at_work = loop.run_in_executor(self._workers, lambda: list(work()))
+    def _work(self, work: Callable[[], _Done]) -> asyncio.Future[_Done]:
+        return asyncio.get_running_loop().run_in_executor(self._workers, work)
 
-    async def _settle(self) -> None:
+    async def _sorted(self) -> None:
+        """All blocks so far are sorted, and stored but for the last one."""
         loop = asyncio.get_running_loop()
-        while self._at_work is not None:
+        while self._sorting is not None:
             began_s = loop.time()
-            sealed = await asyncio.shield(self._at_work)
+            lines = await asyncio.shield(self._sorting)
             self.sorting_s += loop.time() - began_s
-            self._at_work = None
-            for one in sealed:
-                await self._published.add(one)
-            self._tell()
+            self._sorting = None
+            self._tell_rows(lines)
             if self._pieces is not None:
                 self._watch(self)
-                self._begin(self._land_piece)
+                self._sorting = self._work(self._sort)
+            await self._stored()
+            self._storing = self._work(lambda lines=lines: self._store(lines))
 
-    def _tell(self) -> None:
+    async def _stored(self) -> None:
+        """What was sorted before the last time is in parts, and the full ones are on their way."""
+        if self._storing is not None:
+            sealed = await asyncio.shield(self._storing)
+            self._storing = None
+            for one in sealed:
+                await self._published.add(one)
+            self._tell_chunks()
+
+    def _tell_rows(self, found: list[Sorted]) -> None:
+        """While nothing is sorted, so that the counts balance."""
         told, sorter = self._progress, self._sorter
+        self.rows, self.capped = sorter.rows, sorter.capped
         told.rows, told.rejected_rows, told.blank_lines = sorter.rows, sorter.rejected_rows, sorter.blank_lines
         told.served_lines = sorter.served_lines
+        told.raw_bytes += sum(sum(map(len, lines.rows)) + len(lines.rows) for lines in found)
+
+    def _tell_chunks(self) -> None:
         chunks = [chunk for chunk in self._published.chunks if not _is_rejects(chunk)]
-        told.stored_bytes = sum(chunk.stored_bytes for chunk in chunks)
-        told.chunks = len(chunks)
+        self._progress.stored_bytes = sum(chunk.stored_bytes for chunk in chunks)
+        self._progress.chunks = len(chunks)
 
-    def _land_piece(self) -> Iterator[SealedChunk]:
-        decoded = None if self._pieces is None or self._sorter.capped else next(self._pieces, None)
-        if decoded is None:
-            self._pieces = None
-            return
-        for start in range(0, len(decoded), _SORTED_AT_ONCE_BYTES):
-            piece = decoded[start : start + _SORTED_AT_ONCE_BYTES]
-            yield from self._store(self._sorter.feed(self._splitter.feed(piece)))
+    def _sort(self) -> list[Sorted]:
+        found: list[Sorted] = []
+        before, left_bytes = self._sorter.served_lines, BLOCK_BYTES
+        while left_bytes > 0 and self._sorter.served_lines - before < _LINES_MAX:
+            piece = None if self._pieces is None or self._sorter.capped else next(self._pieces, None)
+            if piece is None:
+                self._pieces = None
+                break
+            left_bytes -= len(piece)
+            found.append(self._sorter.feed(self._splitter.feed(piece)))
+        return found
 
-    def _conclude(self) -> Iterator[SealedChunk]:
+    def _judge(self) -> list[Sorted]:
         if self._sorter.capped:
-            yield from self._store(self._sorter.finish(b""))
-        else:
-            self._decoder.finish()
-            yield from self._store(self._sorter.finish(self._splitter.finish()))
-        yield from self._rows.close()
-        yield from self._rejects.close()
+            return [self._sorter.finish(b"")]
+        self._decoder.finish()
+        return [self._sorter.finish(self._splitter.finish())]
 
-    def _store(self, lines: Sorted) -> Iterator[SealedChunk]:
-        self._progress.raw_bytes += sum(map(len, lines.rows)) + len(lines.rows)
+    def _store(self, found: list[Sorted]) -> list[SealedChunk]:
+        return [sealed for lines in found for sealed in self._put(lines)]
+
+    def _put(self, lines: Sorted) -> Iterator[SealedChunk]:
         yield from self._rows.write(lines.rows)
         if lines.rejects:
             yield from self._rejects.write([msgspec.json.encode(reject) for reject in lines.rejects])
+
+    def _close(self) -> list[SealedChunk]:
+        return [*self._rows.close(), *self._rejects.close()]
+
+
+def _small(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    for piece in pieces:
+        if len(piece) <= _PIECE_BYTES:
+            yield piece
+            continue
+        for start in range(0, len(piece), _PIECE_BYTES):
+            yield piece[start : start + _PIECE_BYTES]
 
 
 def _is_rejects(chunk: Chunk) -> bool:

@@ -16,6 +16,7 @@ import msgspec
 
 from service.errors import UpstreamError
 from service.snapshot.lines import BLANK, LongLine
+from service.snapshot.quick import QuickCheck
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -172,6 +173,7 @@ class RowSorter:
     def __init__(self, row_bytes_max: int, record_cap: int | None = None) -> None:
         self._row_bytes_max = row_bytes_max
         self._record_cap = record_cap
+        self._quick = QuickCheck(row_bytes_max, DEPTH_MAX)
         self._last_row: bytes | None = None
         self._first_flaw: str | None = None
         self.rows = 0
@@ -194,7 +196,9 @@ class RowSorter:
         for line in lines:
             if self.capped:
                 break
-            if line:
+            if isinstance(line, bytes) and self._quick.vouches_for(line):
+                self._take(line, out)
+            elif line:
                 self._sort(line, out)
             else:
                 self.blank_lines += 1
@@ -229,13 +233,16 @@ class RowSorter:
         elif not row.strip(BLANK):
             self.blank_lines += 1
         elif (flaw := flaw_of(row)) is None:
-            self.rows += 1
-            self._last_row = row
-            out.rows.append(row)
+            self._take(row, out)
         else:
             start = row.lstrip(BLANK)[:1]
             self._judge_first(start, closed=start != b"[" or _is_closed(row))
             self._reject(flaw, line, out)
+
+    def _take(self, row: bytes, out: Sorted) -> None:
+        self.rows += 1
+        self._last_row = row
+        out.rows.append(row)
 
     def _judge_first(self, start: bytes, *, closed: bool) -> None:
         """Raise when the first line that is not blank shows that no rows will come; of others nothing is asked."""

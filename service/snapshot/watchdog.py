@@ -57,24 +57,28 @@ class RowWatchdog:
         """Raise `UpstreamError` (`STREAM_STALLED`) when it is too long since the last whole row."""
         self._left_s(sorting)
 
-    async def block(self, body: Body, block_bytes: int, sorting: Sorting) -> bytes:
-        """About `block_bytes` of the body, less when it is slow, none at its end. Raises `UpstreamError`."""
+    async def block(self, body: Body, block_bytes: int, sorting: Sorting) -> list[bytes]:
+        """At least `block_bytes` of the body, less when it is slow, none at its end. Raises `UpstreamError`."""
         left_s = self._left_s(sorting)
         loop = asyncio.get_running_loop()
         began_s = loop.time()
         try:
             async with asyncio.timeout(left_s):
-                pieces = [await body.read(block_bytes)]
+                piece = await body.read()
         except TimeoutError:
             raise self._stalled() from None
-        missing = block_bytes - len(pieces[0])
+        pieces: list[bytes] = []
+        missing = block_bytes
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._gather_s):
-                while pieces[-1] and missing > 0:
-                    pieces.append(await body.read(missing))
-                    missing -= len(pieces[-1])
+                while piece:
+                    pieces.append(piece)
+                    missing -= len(piece)
+                    if missing <= 0:
+                        break
+                    piece = await body.read()
         self._waited_s += loop.time() - began_s
-        return b"".join(pieces)
+        return pieces
 
     def _left_s(self, sorting: Sorting) -> float:
         spent_s = self._waited_s + sorting.sorting_s

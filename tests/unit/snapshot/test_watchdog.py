@@ -20,14 +20,14 @@ class Sorted:
 
 @dataclass
 class Quick:
-    """A body that never lets anybody wait."""
+    """A body of pieces of three bytes that never lets anybody wait."""
 
     left: int
     content_encoding: str = ""
     unproven: bool = False
 
-    async def read(self, bytes_max: int) -> bytes:
-        piece = b"x" * min(bytes_max, self.left, 3)
+    async def read(self) -> bytes:
+        piece = b"x" * min(self.left, 3)
         self.left -= len(piece)
         return piece
 
@@ -48,7 +48,7 @@ def test_a_row_starts_the_count_anew() -> None:
         watchdog.check(Sorted(49, sorting_s=9.0 * 49 + LIMIT_S))
 
 
-async def test_a_block_is_filled_and_never_above_its_size() -> None:
+async def test_a_block_is_filled_by_whole_pieces() -> None:
     watchdog, body = RowWatchdog(LIMIT_S), Quick(left=25)
-    sizes = [len(await watchdog.block(body, 10, Sorted())) for _ in range(4)]
-    assert sizes == [10, 10, 5, 0]
+    blocks = [await watchdog.block(body, 10, Sorted()) for _ in range(4)]
+    assert [[len(piece) for piece in block] for block in blocks] == [[3, 3, 3, 3], [3, 3, 3, 3], [1], []]

@@ -212,7 +212,7 @@ class _Lanes:
         self._writer = writer
         self._memory = memory
         self._progress = progress
-        self._names = Names(flow.session, flow.api_prefix)
+        self._names = Names(flow.session, flow.api_prefix, flow.retrying)
         self._numbers = itertools.count(max((batch.number for batch in left), default=-1) + 1)
         self._working = len(self.datasource_ids)
         self._all_taken = asyncio.Event()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import itertools
 import mimetypes
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
@@ -16,7 +18,7 @@ from service.dxr.uploads import MultipartBody, Upload, UploadBrokenError, upload
 from service.errors import RefusedError, UpstreamError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 
     from service.classification.progress import Progress
     from service.classification.volume import VolumeFile, VolumeFiles
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
 
 FAILED_RESUBMITS_MAX: Final = 3
 _SETTLE_EVERY_S_MAX: Final = 2.0
+_TOO_LARGE: Final = "DXR_TOO_LARGE"
+# No file is to blame for an address that is wrong.
+_REDIRECTED: Final = "DXR_REDIRECTED"
 # Errors that say that the job was not taken; after any other one it may exist.
 _NOT_TAKEN: Final = frozenset({"DXR_THROTTLED", "DXR_TOKEN_ROTATED"})
 
@@ -81,7 +86,10 @@ class Lane:
                 try:
                     job = await self._sent(batch.number, files, broken)
                 except RefusedError as error:
-                    refused = [(file, error.code, error.message) for file in files]
+                    if error.code == _REDIRECTED:
+                        raise
+                    told = {file for file, _, _ in broken}
+                    refused = [(file, error.code, error.message) for file in files if file not in told]
                     return Outcome(self._origin(None), [], broken + refused, stuck=False)
             if job is None:
                 return Outcome(self._origin(None), [], broken, stuck=False)
@@ -122,6 +130,14 @@ class Lane:
                     self._tell(f"sending {len(left)} files")
                     try:
                         job = await self.classifier.submit(self.datasource_id, body)
+                    except RefusedError as error:
+                        if error.code != _TOO_LARGE:
+                            raise
+                        # The largest files are to blame as far as anybody can know; the others may fit without them.
+                        largest = max(file.size_bytes for file in left)
+                        broken += [(file, error.code, error.message) for file in left if file.size_bytes == largest]
+                        left = [file for file in left if file.size_bytes < largest]
+                        continue
                     except (UpstreamError, UploadBrokenError) as error:
                         if body.unsent:
                             raise body.unsent from error
@@ -151,12 +167,10 @@ class Lane:
         while (idle := await self.retrying.call(self._is_idle)) is False and _now_s() < deadline_s:  # noqa: ASYNC110
             await asyncio.sleep(self.times.poll_s)
         settled_s = _now_s() + self.times.settle_s
-        name = next(iter(batch.uploads))
-        while True:
-            hits = await self.retrying.call(lambda: self.classifier.hits_of_name(name))
-            scan_id = scan_id_of(hits)
-            if scan_id is not None:
-                return replace(batch, state=SUBMITTED, scan_id=scan_id)
+        for name in itertools.cycle(batch.uploads):  # one file alone may never get a hit
+            hits = await self.retrying.call(lambda name=name: self.classifier.hits_of_name(name))
+            if ours := match(hits, batch.uploads, None):
+                return replace(batch, state=SUBMITTED, scan_id=scan_id_of(ours.values()))
             if _now_s() >= settled_s:
                 break
             await asyncio.sleep(min(self.times.poll_s, _SETTLE_EVERY_S_MAX))
@@ -214,10 +228,11 @@ class Lane:
         content_type = mimetypes.guess_type(name)[0] or "application/octet-stream"
         return Upload(name, file.size_bytes, content_type, lambda: self._pieces(name, file))
 
-    async def _pieces(self, name: str, file: VolumeFile) -> AsyncIterator[bytes]:
+    async def _pieces(self, name: str, file: VolumeFile) -> AsyncGenerator[bytes]:
         try:
-            async for piece in self.volume.pieces(file):
-                yield piece
+            async with contextlib.aclosing(self.volume.pieces(file)) as pieces:
+                async for piece in pieces:
+                    yield piece
         except UnreadableFileError as error:
             raise UploadBrokenError(name, error.reason) from error
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from service.classification.records import source_of
 from service.dxr.classifier import FILE_NAME, SCAN_ID
+from service.dxr.jobs import scan_id_in
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -24,8 +25,7 @@ def match(
     found: dict[str, Mapping[str, Any]] = {}
     for hit in sorted(hits, key=_age):
         source = source_of(hit)
-        served_scan = source.get(SCAN_ID)
-        if scan_id is not None and served_scan is not None and str(served_scan) != str(scan_id):
+        if scan_id is not None and scan_id_in(source.get(SCAN_ID)) not in {scan_id, None}:
             continue
         name = _upload_name(source)
         if name in names:
@@ -40,11 +40,8 @@ def is_settled(matched: Mapping[str, Mapping[str, Any]], names: Collection[str])
 
 def scan_id_of(hits: Iterable[Mapping[str, Any]]) -> int | None:
     """The scan that hits say they belong to."""
-    for hit in hits:
-        value = source_of(hit).get(SCAN_ID)
-        if isinstance(value, int | str) and str(value).isdecimal():
-            return int(value)
-    return None
+    found = (scan_id_in(source_of(hit).get(SCAN_ID)) for hit in hits)
+    return next((scan_id for scan_id in found if scan_id is not None), None)
 
 
 def _upload_name(source: Mapping[str, Any]) -> str:

@@ -9,12 +9,10 @@ import stat
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Final
 
-import aiofiles
-
 from service.classification.volume import Found, Unreadable, UnreadableFileError, VolumeFile, clean_prefix, unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncGenerator, AsyncIterator, Iterator
     from pathlib import Path
 
 _PAGE_FILES: Final = 1000
@@ -31,13 +29,13 @@ class MountedVolume:
         """Look at what lies below a prefix."""
         return MountedScan(self._root, prefix)
 
-    async def pieces(self, file: VolumeFile) -> AsyncIterator[bytes]:
+    async def pieces(self, file: VolumeFile) -> AsyncGenerator[bytes]:
         """The file's bytes; a link put in its place since the scan is not followed."""
-        path = self._root / PurePosixPath(file.relative_path)
+        # Its last holder closes the file: after a cancel that is the thread which is still opening or reading it.
+        pieces = _pieces_of(self._root / PurePosixPath(file.relative_path))
         try:
-            async with aiofiles.open(path, "rb", opener=_without_following) as opened:
-                while piece := await opened.read(_PIECE_BYTES):
-                    yield piece
+            while piece := await asyncio.to_thread(next, pieces, b""):
+                yield piece
         except OSError as error:
             raise UnreadableFileError(os.strerror(error.errno or 0)) from error
 
@@ -101,6 +99,12 @@ class MountedScan:
     def _relative(self, path: str) -> str:
         # A name that is no UTF-8 is written with escapes: it must fit into JSON.
         return os.fsencode(os.path.relpath(path, self._root)).decode("utf-8", "backslashreplace")
+
+
+def _pieces_of(path: Path) -> Iterator[bytes]:
+    with open(path, "rb", opener=_without_following) as opened:
+        while piece := opened.read(_PIECE_BYTES):
+            yield piece
 
 
 def _without_following(path: str, flags: int) -> int:

@@ -49,10 +49,10 @@ def labelled(
         "datasource_id": origin.datasource_id,
         "datasource_scan_id": origin.scan_id,
         "job_id": origin.job_id,
-        "labels": list(dict.fromkeys(names[one] for one in ids_of(hit))),
+        "labels": list(dict.fromkeys(_encodable(names[one]) for one in ids_of(hit))),
         "tags": _texts(source.get("dxr#tags")),
         "categories": _texts(source.get("ai#category")),
-        "raw_metadata": json.dumps(source, ensure_ascii=False, separators=(",", ":")),
+        "raw_metadata": _json(source),
         "collected_at": at,
         "object_id": _text(source.get("object_id")) or _text(source.get("dxr#file_id")),
         "mime_type": _text(source.get("dxr#mime_type")),
@@ -82,7 +82,7 @@ def ids_of(hit: Mapping[str, Any]) -> list[str]:
     """The ids of a hit's tags, then of the annotators that found something."""
     source = source_of(hit)
     annotators = [
-        key.removeprefix(prefix)
+        _encodable(key.removeprefix(prefix))
         for prefix in (_ANNOTATION, _ANNOTATION_COUNT)
         for key, value in source.items()
         if key.startswith(prefix) and _found_something(value)
@@ -112,10 +112,21 @@ def _place(volume: Volume, relative_path: str) -> dict[str, Any]:
 
 
 def _texts(value: object) -> list[str]:
-    """A text or a list of them, as DXR sends both."""
-    values = cast("list[object]", value) if isinstance(value, list) else [] if value is None else [value]
-    return [str(one) for one in values if isinstance(one, str | int)]
+    """A text or a list of them, as DXR sends both; what is neither text nor number stays as JSON."""
+    values = cast("list[object]", value) if isinstance(value, list) else [value]
+    return [_encodable(one) if isinstance(one, str) else _json(one) for one in values if one is not None]
 
 
 def _text(value: object) -> str | None:
-    return value if isinstance(value, str) else None
+    return _encodable(value) if isinstance(value, str) else None
+
+
+def _json(value: object) -> str:
+    """JSON text, with letters as they are, or escaped where UTF-8 has none for them (lone surrogates)."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return text if _encodable(text) == text else json.dumps(value, separators=(",", ":"))
+
+
+def _encodable(text: str) -> str:
+    r"""The text with `\ud800` written out for what UTF-8 cannot hold: DXR may send it, no chunk can."""
+    return text.encode("utf-8", "backslashreplace").decode()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 from service.classification.volume import Found, Unreadable, UnreadableFileError, VolumeFile, clean_prefix, unavailable
@@ -9,7 +10,7 @@ from service.databricks.files import Entry, FileChangedError
 from service.errors import CredentialError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator, AsyncIterator
 
     from service.databricks.files import Files
 
@@ -25,13 +26,14 @@ class RemoteVolume:
         """Look at what lies below a prefix."""
         return RemoteScan(self._root, clean_prefix(prefix), self._files)
 
-    async def pieces(self, file: VolumeFile) -> AsyncIterator[bytes]:
+    async def pieces(self, file: VolumeFile) -> AsyncGenerator[bytes]:
         """The file's bytes, taken up again where a download broke off."""
         path = f"{self._root}/{file.relative_path}"
         entry = Entry(path.rpartition("/")[2], path, is_directory=False, **_size_and_time(file))
         try:
-            async for piece in self._files.pieces(entry):
-                yield piece
+            async with contextlib.aclosing(self._files.pieces(entry)) as pieces:
+                async for piece in pieces:
+                    yield piece
         except FileChangedError as error:
             raise UnreadableFileError(error.reason) from error
         except CredentialError as error:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from service.errors import RefusedError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator, AsyncIterator
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +65,11 @@ class VolumeFiles(Protocol):
         """Look at what lies below a prefix. Raises `RefusedError` for one that leads out of the volume."""
         ...
 
-    def pieces(self, file: VolumeFile) -> AsyncIterator[bytes]:
-        """The file's bytes. Raises `UnreadableFileError`; when the volume is away, the errors of `service.errors`."""
+    def pieces(self, file: VolumeFile) -> AsyncGenerator[bytes]:
+        """The file's bytes. Raises `UnreadableFileError`; when the volume is away, the errors of `service.errors`.
+
+        Whoever does not read to the end closes it: until then the file, or a request for it, is open.
+        """
         ...
 
 

@@ -131,7 +131,7 @@ class Files:
             if not token:
                 return
 
-    async def pieces(self, entry: Entry) -> AsyncIterator[bytes]:
+    async def pieces(self, entry: Entry) -> AsyncGenerator[bytes]:
         """The bytes of a listed file; a download that breaks off goes on where it was.
 
         Raises `FileChangedError` when the file is gone or another one now, and the errors of `service.errors`.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING, Any, Final, cast
+from urllib.parse import quote
 
 from service.dxr.jobs import Job, parse_job
 from service.errors import RefusedError, UpstreamError
@@ -28,18 +29,22 @@ class Classifier:
     async def submit(self, datasource_id: str, body: MultipartBody) -> Job:
         """A new job over the files of `body`. Not idempotent: after an error it may exist all the same."""
         answer = await self._session.upload(self._jobs(datasource_id), body.pieces(), body.headers)
-        job = None if answer is None else parse_job(answer)
-        if job is None or job.job_id is None:
+        if answer is None:
             raise RefusedError(
                 "DXR_REJECTED",
-                f"DXR took no job for datasource {datasource_id}.",
+                f"DXR knows no datasource {datasource_id} that takes files (404).",
                 "Check DXR_DATASOURCE_ID and DXR_API_PREFIX.",
+            )
+        job = parse_job(answer)
+        if job.job_id is None:
+            raise UpstreamError(
+                "DXR_UNAVAILABLE", "DXR took files without naming their job.", "The job is looked for in the index."
             )
         return job
 
     async def poll(self, datasource_id: str, job_id: str) -> Job | None:
         """What DXR says of the job; None when it knows no such job."""
-        answer = await self._session.call("GET", f"{self._jobs(datasource_id)}/{job_id}")
+        answer = await self._session.call("GET", f"{self._jobs(datasource_id)}/{quote(job_id, safe='')}")
         return None if answer is None else parse_job(answer)
 
     async def is_idle(self, datasource_id: str) -> bool | None:
@@ -71,10 +76,11 @@ class Classifier:
                 raise UpstreamError(
                     "DXR_UNAVAILABLE", "DXR answered a search without hits.", "Check DXR_API_PREFIX and the instance."
                 )
-            if not hits:
-                break
+            known = len(found)
             for hit in map(_object, cast("list[object]", hits)):
-                found.setdefault(str(hit.get("_id", len(found))), hit)
+                found.setdefault(json.dumps(hit.get("_id") or hit), hit)
+            if len(found) == known:
+                break  # the end, or a deployment that knows no pages
         return list(found.values())
 
     def _jobs(self, datasource_id: str) -> str:

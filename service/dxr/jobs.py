@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import re
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
@@ -27,17 +28,16 @@ _PHASES: Final = {
     "CANCELLED": Phase.CANCELLED,
 }
 _STATE_KEYS: Final = ("state", "status", "jobState")
-_ERROR_KEYS: Final = ("errorMessage", "message", "error")
+_SCAN_ID: Final = re.compile(r"[0-9]{1,18}")
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A job as DXR reports it. `has_error_text` says that there is a text, which may name a file and is not kept."""
+    """A job as DXR reports it. The state alone decides: an error text may come with any, and may name a file."""
 
     job_id: str | None
     phase: Phase
     scan_id: int | None
-    has_error_text: bool
 
 
 def parse_job(document: object) -> Job:
@@ -54,10 +54,9 @@ def parse_job(document: object) -> Job:
     nested = _object(state) or {}
     word = nested.get("value") if nested else state
     return Job(
-        job_id=_identifier(job.get("id", top.get("id"))),
+        job_id=_identifier(job.get("id")) or _identifier(top.get("id")),
         phase=_PHASES.get(word.strip().upper(), Phase.WAITING) if isinstance(word, str) else Phase.WAITING,
         scan_id=_scan_id(nested, job, top),
-        has_error_text=any(holder.get(key) for holder in (nested, job, top) for key in _ERROR_KEYS),
     )
 
 
@@ -66,18 +65,17 @@ def _object(value: object) -> dict[str, Any] | None:
 
 
 def _identifier(value: object) -> str | None:
-    """Job ids are numbers or strings."""
-    if isinstance(value, str | int) and not isinstance(value, bool):
-        return str(value) or None
-    return None
+    """Job ids are numbers or strings; what could not be written down or asked for is none."""
+    text = str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
+    return text if text.isprintable() and text else None
+
+
+def scan_id_in(value: object) -> int | None:
+    """A scan's id, written as a number or as text; None for what no table could hold as one."""
+    text = str(value) if isinstance(value, int | str) and not isinstance(value, bool) else ""
+    return int(text) if _SCAN_ID.fullmatch(text) else None
 
 
 def _scan_id(*holders: dict[str, Any]) -> int | None:
-    for holder in holders:
-        for key in ("datasourceScanId", "state.datasourceScanId"):
-            value = holder.get(key)
-            if isinstance(value, int) and not isinstance(value, bool):
-                return value
-            if isinstance(value, str) and value.isdecimal():
-                return int(value)
-    return None
+    values = (holder.get(key) for holder in holders for key in ("datasourceScanId", "state.datasourceScanId"))
+    return next((scan_id for value in values if (scan_id := scan_id_in(value)) is not None), None)

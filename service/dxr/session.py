@@ -75,9 +75,13 @@ class DxrSession:
         """The JSON document of a short call; None for 404. Raises the errors of `service.errors`."""
         return await self._document(method, path, {"Content-Type": "application/json", **(headers or {})}, body)
 
-    async def upload(self, path: str, body: AsyncIterator[bytes], headers: Mapping[str, str]) -> Any:
-        """The JSON document that answers a streamed POST; None for 404. The body is sent once, never repeated."""
-        return await self._document("POST", path, headers, body)
+    async def upload(self, path: str, body: AsyncGenerator[bytes], headers: Mapping[str, str]) -> Any:
+        """The JSON document that answers a streamed POST; None for 404. The body is sent once, never repeated.
+
+        However this ends, the body is closed then.
+        """
+        async with _closed_at_the_end(body) as pieces:
+            return await self._document("POST", path, headers, pieces)
 
     async def _document(
         self, method: str, path: str, headers: Mapping[str, str], body: bytes | AsyncIterator[bytes] | None
@@ -99,7 +103,7 @@ class DxrSession:
                 "Look at the load of the Data X-Ray instance.",
             ) from None
         try:
-            document = json.loads(content, parse_float=_finite, parse_constant=str)
+            document = json.loads(content, parse_int=_integer, parse_float=_finite, parse_constant=str)
         except (ValueError, RecursionError):
             document = None
         if document is None:
@@ -249,6 +253,34 @@ async def _sent_once(
         raise
     except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
         raise _AnswerLostError from error
+
+
+@contextlib.asynccontextmanager
+async def _closed_at_the_end(body: AsyncGenerator[bytes]) -> AsyncGenerator[AsyncIterator[bytes]]:
+    """Aiohttp gives a body up at any moment, within a read too, and leaves it open."""
+    reading = asyncio.Lock()
+
+    async def pieces() -> AsyncGenerator[bytes]:
+        while True:
+            async with reading:
+                piece = await anext(body, None)
+            if piece is None:
+                return
+            yield piece
+
+    try:
+        yield pieces()
+    finally:
+        async with reading:  # a read that was given up comes to its end first
+            await body.aclose()
+
+
+def _integer(text: str) -> int | str:
+    """A whole number of a call's answer; one with more digits than Python converts stays the text that it was."""
+    try:
+        return int(text)
+    except ValueError:
+        return text
 
 
 def _finite(text: str) -> float | str:

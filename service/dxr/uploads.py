@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import uuid
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from service.errors import DxrIngestError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncGenerator, Callable, Sequence
 
 _EXTENSION: Final = re.compile(r"[A-Za-z0-9]{1,10}")
 
@@ -22,7 +23,7 @@ class Upload:
     name: str
     size_bytes: int
     content_type: str
-    pieces: Callable[[], AsyncIterator[bytes]]
+    pieces: Callable[[], AsyncGenerator[bytes]]
 
 
 class UploadBrokenError(Exception):
@@ -57,7 +58,7 @@ class MultipartBody:
         length = sum(map(len, self._heads)) + sum(upload.size_bytes + 2 for upload in self._uploads) + len(self._end)
         return {"Content-Type": f"multipart/form-data; boundary={self._boundary}", "Content-Length": str(length)}
 
-    async def pieces(self) -> AsyncIterator[bytes]:
+    async def pieces(self) -> AsyncGenerator[bytes]:
         """The bytes, once. A file that is not as announced raises `UploadBrokenError`, which stays in `broken`.
 
         What its source failed with otherwise stays in `unsent`. (aiohttp hides what its body raised behind a
@@ -66,8 +67,9 @@ class MultipartBody:
         try:
             for head, upload in zip(self._heads, self._uploads, strict=True):
                 yield head
-                async for piece in _exactly(upload):
-                    yield piece
+                async with contextlib.aclosing(_exactly(upload)) as pieces:
+                    async for piece in pieces:
+                        yield piece
                 yield b"\r\n"
             yield self._end
         except UploadBrokenError as error:
@@ -89,12 +91,13 @@ class MultipartBody:
         ).encode()
 
 
-async def _exactly(upload: Upload) -> AsyncIterator[bytes]:
+async def _exactly(upload: Upload) -> AsyncGenerator[bytes]:
     left = upload.size_bytes
-    async for piece in upload.pieces():
-        left -= len(piece)
-        if left < 0:
-            break
-        yield piece
+    async with contextlib.aclosing(upload.pieces()) as pieces:
+        async for piece in pieces:
+            left -= len(piece)
+            if left < 0:
+                break
+            yield piece
     if left:
         raise UploadBrokenError(upload.name, "it changed while it was read")

@@ -15,6 +15,7 @@ from service.errors import CredentialError, RefusedError
 from service.runs.model import State
 from tests.integration.test_classification import classify, expected_labels, files_of, records, tenant
 from tests.simulators.databricks import DatabricksSimulator, faults
+from tests.simulators.dxr import classifier_faults as odc
 from tests.workspaces import PASSING, connected
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def volume(tmp_path: Path) -> Path:
 
 @contextlib.asynccontextmanager
 async def reading_from(
-    databricks: DatabricksSimulator, dxr: DxrSimulator, make: MakeSettings
+    databricks: DatabricksSimulator, dxr: DxrSimulator, make: MakeSettings, dxr_max_files_per_job: int = 4
 ) -> AsyncIterator[Service]:
     settings = make(
         dxr_base_url=dxr.url,
@@ -54,7 +55,7 @@ async def reading_from(
         dxr_datasource_id="11,12",
         dxr_poll_interval_seconds=0.005,
         dxr_settle_seconds=0.5,
-        dxr_max_files_per_job=4,
+        dxr_max_files_per_job=dxr_max_files_per_job,
     )
     async with wiring.opened(settings) as service:
         yield service
@@ -112,6 +113,21 @@ async def test_a_volume_that_is_away_while_files_are_sent_is_no_reason_against_a
         assert run.error is not None
         assert run.error.code == "DATABRICKS_UNAVAILABLE"
         assert dxr.classifier.jobs == []
+
+
+async def test_downloads_for_uploads_that_break_off_give_their_places_back(
+    tmp_path: Path, volume: Path, make_settings: MakeSettings
+) -> None:
+    for _, path in files_of(volume):
+        path.write_bytes(bytes(8 << 20))
+    async with tenant() as dxr, DatabricksSimulator(tmp_path / "volumes") as databricks:
+        dxr.classifier.faults.always(odc.Refuse("upload", 413))
+        async with reading_from(databricks, dxr, make_settings, dxr_max_files_per_job=1) as service:
+            run = await classify(service)
+            assert (run.state, run.counts["reasons"]) == (State.PARTIAL, {"DXR_TOO_LARGE": 12})
+            dxr.classifier.faults.clear()
+            assert (await classify(service)).counts["labelled"] == 12
+        assert databricks.in_flight_max <= 5
 
 
 async def test_a_root_that_is_missing_or_closed_is_an_error(tmp_path: Path) -> None:

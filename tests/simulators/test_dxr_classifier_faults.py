@@ -13,12 +13,14 @@ from tests.simulators.dxr.classifier_faults import (
     CancelJob,
     FailJob,
     ForgetName,
+    HangUp,
     Hold,
     LoseAnswer,
     MissHit,
     NeverEnd,
     OddState,
     Refuse,
+    Rewrite,
     VanishJob,
     containing,
 )
@@ -91,6 +93,24 @@ async def test_a_lost_answer_leaves_a_job_behind(dxr, client, faults):
     assert active == [True, False]
     assert names(await client.found(name="unique")) == ["unique"]
     assert dxr.classifier.overlaps == []
+
+
+@pytest.mark.parametrize("after_bytes", [0, 1_000])
+async def test_a_connection_that_is_reset_makes_no_job(dxr, client, faults, after_bytes):
+    faults.next(HangUp(after_bytes=after_bytes))
+    with pytest.raises(aiohttp.ClientConnectionError):
+        await client.submit({"a": b"x" * 100_000})
+    assert dxr.classifier.jobs == []
+    assert (await client.submit({"a": PLAIN}))[0] == 202
+
+
+async def test_a_document_is_changed_on_its_way(dxr, client, faults):
+    faults.next(Rewrite("submit", lambda job: job | {"id": [job["id"]]}))
+    _, job = await client.submit({"a": PLAIN})
+    assert job["id"] == [dxr.classifier.jobs[0].id]
+    faults.next(Rewrite("poll", lambda _: b"\xff", headers=(("X-Odd", "1"),)))
+    async with client.session.get(f"{dxr.url}/api/on-demand-classifiers/11/jobs/{job['id'][0]}") as answer:
+        assert (answer.status, answer.headers["X-Odd"], await answer.read()) == (200, "1", b"\xff")
 
 
 @pytest.mark.parametrize("point", ["poll", "search", "index status", "classifications"])

@@ -6,10 +6,11 @@ often it strikes.
 """
 
 import asyncio
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from aiohttp import web
 
@@ -95,6 +96,21 @@ class LoseAnswer(ClassifierFault):
 
 
 @dataclass(frozen=True, slots=True)
+class HangUp(ClassifierFault):
+    """The connection is reset without an answer, after so many bytes of the body; nothing comes of the request."""
+
+    at: RequestPoint = "upload"
+    after_bytes: int = 0
+
+    async def answer(self, request: web.Request, properly: Properly) -> web.StreamResponse:
+        if self.after_bytes:
+            await request.content.readexactly(self.after_bytes)
+        if request.transport is not None:
+            request.transport.abort()
+        return Answered(keep_alive=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Body(ClassifierFault):
     """The request does all it should, but is answered 200 with these bytes."""
 
@@ -105,6 +121,22 @@ class Body(ClassifierFault):
     async def answer(self, request: web.Request, properly: Properly) -> web.StreamResponse:
         await properly()
         return web.Response(body=self.raw, content_type=self.content_type)
+
+
+@dataclass(frozen=True, slots=True)
+class Rewrite(ClassifierFault):
+    """The request does all it should, but its document is changed on the way; bytes go out as they are."""
+
+    at: RequestPoint
+    change: Callable[[Any], Any]
+    headers: tuple[tuple[str, str], ...] = ()
+
+    async def answer(self, request: web.Request, properly: Properly) -> web.StreamResponse:
+        response = await properly()
+        assert isinstance(response, web.Response)
+        changed = self.change(json.loads(response.text or "null"))
+        raw = changed if isinstance(changed, bytes) else json.dumps(changed).encode()
+        return web.Response(body=raw, content_type="application/json", headers=dict(self.headers))
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,5 +256,5 @@ class ForgetName(ClassifierFault):
         return web.json_response({"status": 404, "error": "Not Found"}, status=404)
 
 
-RequestFault = Refuse | LoseAnswer | Body | Hold | ForgetName
+RequestFault = Refuse | LoseAnswer | HangUp | Body | Rewrite | Hold | ForgetName
 AnyFault = RequestFault | JobFault | MissHit

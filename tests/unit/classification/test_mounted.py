@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from typing import TYPE_CHECKING
 
+import psutil
 import pytest
 
-from service.classification.mounted import MountedScan
+from service.classification.mounted import MountedScan, MountedVolume
 from service.classification.volume import Unreadable, VolumeFile, clean_prefix, is_below
 from service.errors import RefusedError
 
@@ -94,3 +96,18 @@ def test_a_folder_that_vanishes_is_named(root: Path, tmp_path: Path) -> None:
     assert sorted(scan.unlisted) == ["deep", "deeper"]
     told = {file.relative_path: file.reason for file in found if isinstance(file, Unreadable)}
     assert told == dict.fromkeys(("deep", "deeper"), "the folder cannot be listed: No such file or directory")
+
+
+@pytest.mark.parametrize("pieces_read", [0, 1])
+async def test_a_read_that_is_cancelled_leaves_no_file_open(pieces_read: int, root: Path) -> None:
+    (root / "large").write_bytes(bytes(1 << 20))
+    pieces = MountedVolume(root).pieces(VolumeFile("large", 1 << 20, 0))
+    for _ in range(pieces_read):
+        await anext(pieces)
+    reading = asyncio.ensure_future(anext(pieces))
+    await asyncio.sleep(0)
+    reading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reading
+    await asyncio.get_running_loop().shutdown_default_executor()  # the thread has come to its end
+    assert [file.path for file in psutil.Process().open_files() if file.path.startswith(str(root))] == []

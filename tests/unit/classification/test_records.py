@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -100,3 +101,62 @@ def test_settled_means_hits_and_tags() -> None:
     assert not is_settled(match([hit("a")], names, None), names)
     without_tags = {"_id": "2", "_source": {"ds#file_name": "b"}}
     assert not is_settled(match([hit("a"), without_tags], names, None), names)
+
+
+NAMES = ("one.pdf", "two.pdf", "three.pdf")
+SOURCES = st.fixed_dictionaries(
+    {},
+    optional={
+        "ds#file_name": st.sampled_from([*NAMES, "report.pdf", "", "a/one.pdf"]) | st.none() | st.integers(),
+        "ds#file_path": st.sampled_from(["/odc/two.pdf", "three.pdf", "/odc/report.pdf", ""]) | st.booleans(),
+        "dxr#datasource_scan_id": st.sampled_from([42, "42", 41, "041", None, 42.5, [42]]),
+        "dxr#indexed_date": st.sampled_from(["2026-01-01", "2026-01-02"]) | st.none() | st.integers(),
+    },
+)
+HITS = st.lists(st.fixed_dictionaries({}, optional={"_source": SOURCES | st.none(), "_id": st.text() | st.integers()}))
+
+
+@given(HITS, st.sampled_from([42, None]))
+def test_no_hits_of_any_kind_are_matched_by_a_guess(hits: list[dict[str, Any]], scan_id: int | None) -> None:
+    found = match(hits, set(NAMES), scan_id)
+    assert set(found) <= set(NAMES)
+    for name, one in found.items():
+        source = one["_source"]
+        said = source.get("ds#file_name") or source["ds#file_path"]
+        assert said.rpartition("/")[2] == name
+        assert scan_id is None or source.get("dxr#datasource_scan_id") not in (41, "041")
+    assert match(list(reversed(hits)), set(NAMES), scan_id).keys() == found.keys()
+    assert match([*found.values()], set(NAMES), scan_id) == found
+    assert scan_id_of(hits) in {None, 41, 42}
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=8,
+)
+TEXT = st.text(st.characters(exclude_categories=()))  # lone surrogates too
+ANY_SOURCE = st.dictionaries(
+    st.sampled_from(["dxr#tags", "ai#category", "object_id", "dxr#file_id", "dxr#mime_type", "dxr#sha_256_hash"])
+    | TEXT.map("annotation.".__add__)
+    | TEXT.map("annotation_stats#count.".__add__)
+    | TEXT,
+    JSON | TEXT | st.lists(TEXT | JSON),
+)
+
+
+@given(ANY_SOURCE)
+def test_any_hit_makes_a_record_that_a_chunk_can_hold_and_loses_nothing(source: dict[str, Any]) -> None:
+    found = {"_source": source}
+    names = {one: one for one in ids_of(found)}
+    record = labelled(VOLUME, FILE, Origin("11", "j", 42), found, names, AT)
+    assert msgspec.json.decode(msgspec.json.encode(record)) == record
+    assert json.loads(record["raw_metadata"]) == source
+    tags = source.get("dxr#tags")
+    served = tags if isinstance(tags, list) else [tags]
+    assert len(record["tags"]) == sum(1 for one in served if one is not None)
+    assert set(record["tags"]) <= set(record["labels"])
+    for column in ("labels", "tags", "categories"):
+        assert all(isinstance(one, str) for one in record[column])
+    for column in ("object_id", "mime_type", "sha256"):
+        assert isinstance(record[column], str | None)

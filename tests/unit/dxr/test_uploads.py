@@ -11,11 +11,11 @@ import pytest
 from service.dxr.uploads import MultipartBody, Upload, UploadBrokenError, upload_name
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncGenerator, Callable
 
 
-def reading(*pieces: bytes) -> Callable[[], AsyncIterator[bytes]]:
-    async def read() -> AsyncIterator[bytes]:
+def reading(*pieces: bytes) -> Callable[[], AsyncGenerator[bytes]]:
+    async def read() -> AsyncGenerator[bytes]:
         for piece in pieces:
             yield piece
 
@@ -49,6 +49,28 @@ async def test_a_file_of_another_length_breaks_the_request_off(pieces: tuple[byt
     with pytest.raises(UploadBrokenError) as caught:
         await body_of(Upload("x", 8, "text/plain", reading(*pieces)))
     assert caught.value.name == "x"
+
+
+@pytest.mark.parametrize("pieces_read", range(1, 6))
+async def test_a_body_that_is_closed_early_closes_the_file_that_it_is_in(pieces_read: int) -> None:
+    opened: list[str] = []
+
+    def within(name: str) -> Callable[[], AsyncGenerator[bytes]]:
+        async def read() -> AsyncGenerator[bytes]:
+            opened.append(name)
+            try:
+                yield b"ab"
+            finally:
+                opened.remove(name)
+
+        return read
+
+    body = MultipartBody([Upload(name, 2, "text/plain", within(name)) for name in ("a", "b")]).pieces()
+    for _ in range(pieces_read):
+        await anext(body)
+    assert opened == {2: ["a"], 5: ["b"]}.get(pieces_read, [])
+    await body.aclose()
+    assert opened == []
 
 
 @pytest.mark.parametrize(

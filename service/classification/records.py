@@ -124,7 +124,11 @@ def _text(value: object) -> str | None:
 def _json(value: object) -> str:
     """JSON text, with letters as they are, or escaped where UTF-8 has none for them (lone surrogates)."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-    return text if _encodable(text) == text else json.dumps(value, separators=(",", ":"))
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return json.dumps(value, separators=(",", ":"))
+    return text
 
 
 def _encodable(text: str) -> str:

@@ -114,20 +114,18 @@ class DxrSession:
             )
         return document
 
-    async def _content(self, body: ResponseBody) -> bytes:
+    async def _content(self, body: ResponseBody) -> bytearray:
         decoder = decoder_for(body.content_encoding)
-        pieces: list[bytes] = []
-        size = 0
+        content = bytearray()
         while piece := await body.read():
             for decoded in decoder.feed(piece):
-                pieces.append(decoded)
-                size += len(decoded)
-                if size > _DOCUMENT_BYTES_MAX:
+                content += decoded
+                if len(content) > _DOCUMENT_BYTES_MAX:
                     raise UpstreamError(
                         "DXR_UNAVAILABLE", "DXR answered a call with far too much.", "Lower DXR_MAX_FILES_PER_JOB."
                     )
         decoder.finish()
-        return b"".join(pieces)
+        return content
 
     async def _answer(
         self, method: str, url: URL, headers: Mapping[str, str], body: bytes | AsyncIterator[bytes] | None

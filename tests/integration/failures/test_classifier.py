@@ -16,6 +16,7 @@ from service.dxr.token import BearerToken
 from service.errors import RefusedError
 from service.runs.model import State
 from tests.conftest import TOKEN
+from tests.integration.failures.test_memory import LIMIT_MIB, MIB, measured_command
 from tests.integration.runs import commits
 from tests.integration.test_classification import (
     LANES,
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from service.runs.model import Run
     from tests.simulators.dxr import DxrSimulator
 
-MIB = 1 << 20
 HTML = b"<html>sign in</html>"
 DEEP = b'{"id":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
 
@@ -198,7 +198,9 @@ async def test_jobs_written_in_every_way_with_ids_of_changing_types(volume: Path
         all_labelled(await classify(service), records(service), dxr, volume)
 
 
-@pytest.mark.parametrize("scan_id", ["40001x", "9" * 5000, 10**30, -1, 1.5, True, [], {"x": 1}], ids=lambda one: str(one)[:12])
+@pytest.mark.parametrize(
+    "scan_id", ["40001x", "9" * 5000, 10**30, -1, 1.5, True, [], {"x": 1}], ids=lambda one: str(one)[:12]
+)
 async def test_scan_id_that_is_none_is_no_scan_id(scan_id: Any, volume: Path, settings: Any) -> None:
     def spoilt(job: dict[str, Any]) -> dict[str, Any]:
         return job | {"datasourceScanId": scan_id}
@@ -366,6 +368,44 @@ async def test_answer_far_too_large_is_not_taken_in(coding: str, volume: Path, s
         run = await classify(service)
         assert run.error is not None
         assert "far too much" in run.error.message
+
+
+def heavy(document: dict[str, Any]) -> bytes:
+    for hit in document["hits"]["hits"]:
+        hit["_source"]["annotations"] = "[\N{GRINNING FACE}, 1, 2, 3]" * (5 * MIB // 15)
+    return json.dumps(document, ensure_ascii=False).encode()
+
+
+def bomb(_: Any) -> bytes:
+    blocks = gzip.compress(b" " * 64 * MIB)
+    return gzip.compress(b'{"hits":{"hits":[') + blocks * 16 + gzip.compress(b"]}}")
+
+
+HEAVY = {
+    "hits of 5 MiB": (odc.Rewrite("search", heavy), "landed"),
+    "a gzip bomb of 1 GiB": (odc.Rewrite("search", bomb, (("Content-Encoding", "gzip"),)), "failed"),
+}
+
+
+@pytest.mark.parametrize(("fault", "state"), HEAVY.values(), ids=HEAVY)
+async def test_heavy_answers_stay_within_the_memory(
+    fault: odc.RequestFault, state: str, volume: Path, tmp_path: Path
+) -> None:
+    catalog, schema, name = volume.parts[-3:]
+    variables = {
+        "VOLUME_CATALOG": catalog,
+        "VOLUME_SCHEMA": schema,
+        "VOLUME_NAME": name,
+        "VOLUME_BASE_PATH": str(volume.parents[2]),
+        "DXR_DATASOURCE_ID": ",".join(LANES),
+        "DXR_POLL_INTERVAL_SECONDS": "0.01",
+        "DXR_MAX_FILES_PER_JOB": "4",
+    }
+    async with tenant() as dxr:
+        dxr.classifier.faults.always(fault)
+        ended = await measured_command("classify", dxr, tmp_path, variables)
+    assert ended.run["state"] == state
+    assert ended.peak_mib <= LIMIT_MIB
 
 
 async def test_coded_answer_that_is_cut_is_no_answer(volume: Path, settings: Any) -> None:

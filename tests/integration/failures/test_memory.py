@@ -21,6 +21,8 @@ from tests.simulators.dxr import DxrSimulator, Together, faults, hostile
 from tests.simulators.dxr.hostile import Lines, OneLine
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from tests.simulators.dxr.faults import Fault
 
 LIMIT_MIB = 512
@@ -52,20 +54,24 @@ async def measured(source: Any, tmp_path: Path, fault: Fault | None = None, **va
     async with DxrSimulator(source, tokens=(TOKEN,)) as dxr:
         if fault:
             dxr.faults.always(fault)
-        command = (sys.executable, str(Path(__file__).with_name("measured.py")), "snapshot", "-o", "json")
-        environ = {
-            "PATH": os.environ["PATH"],
-            "PEAK_FILE": str(tmp_path / "peak"),
-            "DXR_BASE_URL": dxr.url,
-            "DXR_BEARER_TOKEN": TOKEN,
-            "DXR_RETRY_ATTEMPTS": "1",
-            "LANDING_PATH": str(tmp_path / "landing"),
-            "STATE_DIR": str(tmp_path / "state"),
-        }
-        process = await asyncio.create_subprocess_exec(
-            *command, env=environ | variables, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
-        )
-        out, _ = await process.communicate()
+        return await measured_command("snapshot", dxr, tmp_path, variables)
+
+
+async def measured_command(command: str, dxr: DxrSimulator, tmp_path: Path, variables: Mapping[str, str]) -> Measured:
+    arguments = (sys.executable, str(Path(__file__).with_name("measured.py")), command, "-o", "json")
+    environ = {
+        "PATH": os.environ["PATH"],
+        "PEAK_FILE": str(tmp_path / "peak"),
+        "DXR_BASE_URL": dxr.url,
+        "DXR_BEARER_TOKEN": TOKEN,
+        "DXR_RETRY_ATTEMPTS": "1",
+        "LANDING_PATH": str(tmp_path / "landing"),
+        "STATE_DIR": str(tmp_path / "state"),
+    }
+    process = await asyncio.create_subprocess_exec(
+        *arguments, env=environ | variables, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
+    )
+    out, _ = await process.communicate()
     return Measured(json.loads(out), tmp_path / "landing", int((tmp_path / "peak").read_text()))
 
 

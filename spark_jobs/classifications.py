@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from spark_jobs.chunks import chunk_lines
-from spark_jobs.lines import NO_ROW, row_expression, row_generator
+from spark_jobs.lines import NO_ROW, options_sql, row_expression, row_generator
 from spark_jobs.schemas import CLASSIFICATION, Column
 from spark_jobs.tables import ensure_table, latest_version, literal, noting, run_sql
 
@@ -28,13 +28,11 @@ if TYPE_CHECKING:
     from spark_jobs.tables import Table
 
 NO_FILE_PATH: Final = "NO_FILE_PATH: no text file_path"
-# A list is asked for as one, because its JSON text would not tell it from a text that looks like it; anything else as
-# text, which try_cast turns into what the column is.
-FIELDS: Final = {
-    column.field: column.type.upper() if column.type.startswith("array") else "STRING"
-    for column in CLASSIFICATION.columns
-    if column.field
-}
+FIELDS: Final = tuple(column.field for column in CLASSIFICATION.columns if column.field)
+# Read once more and as lists, because the JSON text of a list does not tell it from a text that looks like it.
+LISTS: Final = ", ".join(
+    f"{column.field}: {column.type.upper()}" for column in CLASSIFICATION.columns if column.type.startswith("array")
+)
 # The parser gives a number, a word or an object as text, too; then the line must show that it was in quotes.
 HAS_FILE_PATH: Final = (
     r"row.file_path <> '' AND (NOT row.file_path RLIKE r'\A(?:true\z|false\z|[-0-9\[{])' "
@@ -107,7 +105,8 @@ def rows_of(spark: SparkSession, landing: Landing, commits: Collection[Classific
     parsed = lines.selectExpr("value", "chunk", "monotonically_increasing_id() AS place", row_generator(FIELDS))
     run_id = "substring_index(substring_index(chunk, '/run_id=', -1), '/', 1) AS _run_id"
     typed = (f"{_value(column)} AS `{column.name}`" for column in CLASSIFICATION.columns if column.field)
-    rows = parsed.where(HAS_FILE_PATH).selectExpr(*typed, run_id, "chunk", "place")
+    lists = f"from_json(value, 'STRUCT<{LISTS}>', {options_sql()}) AS lists"
+    rows = parsed.where(HAS_FILE_PATH).selectExpr("*", lists).selectExpr(*typed, run_id, "chunk", "place")
     sequences = ", ".join(f"('{commit.run_id}', {commit.sequence}L)" for commit in commits)
     return rows.join(run_sql(spark, f"FROM VALUES {sequences} AS runs(_run_id, _sequence)"), "_run_id")
 
@@ -214,4 +213,6 @@ def _value(column: Column) -> str:
     text = f"row.`{column.field}`"
     if column.type == "timestamp":
         return f"CASE WHEN {text} RLIKE r'{DATED}' THEN try_cast({text} AS timestamp) END"
+    if column.type.startswith("array"):
+        return f"lists.`{column.field}`"
     return f"try_cast({text} AS bigint)" if column.type == "bigint" else text

@@ -1,8 +1,10 @@
 """What makes a line a row: it is exactly one JSON object in valid UTF-8, as the JVM's JSON parser alone decides.
 
-The line is parsed as the first of two elements of an array, `[<line>,{"<nonce>":1}]`; only if exactly those two come
-out was the line exactly one object: what follows an object would otherwise be ignored, and nothing in a line can stand
-for a nonce that was drawn after it was written.
+The line is parsed as the first of two elements of an array, `{"<nonce>":[<line>,{"<nonce>":1}]}`; only if exactly those
+two come out was the line exactly one object: what follows an object would otherwise be ignored, and nothing in a line
+can stand for a nonce that was drawn after it was written. Spark passes over an error inside a field and goes on behind
+it (partial results); that there was one is told by the column for corrupt records alone. So that it tells nothing else,
+every field is asked for as text, which any JSON value can be.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ import secrets
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection
 
 NO_ROW: Final = "not exactly one JSON object in valid UTF-8"
 # Spark's defaults take single quotes and NaN, and fail on long strings and numbers.
@@ -29,32 +31,45 @@ NAME_CHARACTERS_MAX: Final = 50_000
 NAME_PATTERN: Final = r'"(?:[^"\\]++|\\.)*+"(?=\s*+:)'
 
 
-def row_expression(fields: Mapping[str, str]) -> str:
-    """SQL for the fields of the line `value`, by name and type, as a struct; null if the line is no row.
+def row_expression(fields: Collection[str]) -> str:
+    """SQL for the fields of the line `value`, by name and as text, as a struct; null if the line is no row.
 
     Use it once: its nonce is drawn here. Lambdas bind the parsed pair, so that a line is parsed once however often it
     is looked at. SQL text instead of columns: a tree of this size costs the driver seconds of calls into the JVM.
     """
     nonce = f"n{secrets.token_hex(16)}"
-    kept = ", ".join(f"get(p, 0).`{name}` AS `{name}`" for name in fields)
-    lost = ", ".join(f"CAST(NULL AS {kind}) AS `{name}`" for name, kind in fields.items())
+    kept = ", ".join(f"get(a.{nonce}, 0).`{name}` AS `{name}`" for name in fields)
+    lost = ", ".join(f"CAST(NULL AS STRING) AS `{name}`" for name in fields)
     # Only names beyond Jackson's limit leave a legal row unread; its fields are null then.
     shortened = f"regexp_replace(value, r'{NAME_PATTERN}', '\"\"')"
     return (
         f"CASE WHEN is_valid_utf8(value) THEN coalesce({_only_object('value', fields, nonce, kept)}, "
-        f"CASE WHEN length(value) > {NAME_CHARACTERS_MAX} THEN {_only_object(shortened, {}, nonce, lost)} END) END"
+        f"CASE WHEN length(value) > {NAME_CHARACTERS_MAX} THEN {_only_object(shortened, (), nonce, lost)} END) END"
     )
 
 
-def row_generator(fields: Mapping[str, str]) -> str:
+def row_generator(fields: Collection[str]) -> str:
     """SQL that makes of each line that is a row the column `row` with its fields, and nothing of any other line."""
     # A generator drops the lines that are none, and no optimizer rule moves a second parse below it.
     return f"explode(array_compact(array({row_expression(fields)}))) AS row"
 
 
-def _only_object(line: str, fields: Mapping[str, str], nonce: str, kept: str) -> str:
-    struct = ", ".join(f"`{name}` {kind}" for name, kind in {**fields, nonce: "STRING"}.items())
-    options = ", ".join(f"'{name}', '{value}'" for name, value in JSON_OPTIONS.items())
-    pair = f"from_json(concat('[', {line}, ',{{\"{nonce}\":1}}]'), 'ARRAY<STRUCT<{struct}>>', map({options}))"
-    is_row = f"size(p) = 2 AND get(p, 0) IS NOT NULL AND get(p, 1).{nonce} IS NOT NULL"
-    return f"get(transform(filter(array({pair}), p -> {is_row}), p -> struct({kept})), 0)"
+def options_sql(**more: str) -> str:
+    """The options for `from_json` in SQL."""
+    options = ", ".join(f"'{name}', '{value}'" for name, value in {**JSON_OPTIONS, **more}.items())
+    return f"map({options})"
+
+
+def _only_object(line: str, fields: Collection[str], nonce: str, kept: str) -> str:
+    struct = ", ".join(f"`{name}` STRING" for name in (*fields, nonce))
+    corrupt = f"corrupt_{nonce}"
+    parsed = (
+        f"from_json(concat('{{\"{nonce}\":[', {line}, ',{{\"{nonce}\":1}}]}}'), "
+        f"'STRUCT<{nonce}: ARRAY<STRUCT<{struct}>>, {corrupt}: STRING>', "
+        f"{options_sql(columnNameOfCorruptRecord=corrupt)})"
+    )
+    is_row = (
+        f"a.{corrupt} IS NULL AND size(a.{nonce}) = 2 "
+        f"AND get(a.{nonce}, 0) IS NOT NULL AND get(a.{nonce}, 1).{nonce} IS NOT NULL"
+    )
+    return f"get(transform(filter(array({parsed}), a -> {is_row}), a -> struct({kept})), 0)"

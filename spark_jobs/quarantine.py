@@ -54,11 +54,14 @@ def rejected_lines(spark: SparkSession, landing: Landing, commit: Commit) -> Dat
     """The lines that the service rejected, decoded from the records that it landed."""
     from pyspark.sql import functions as F  # noqa: N812
 
-    schema = "line_number BIGINT, reason STRING, length BIGINT, sha256 STRING, raw STRING"
-    record = F.from_json(F.col("value"), schema, JSON_OPTIONS).alias("record")
+    # Spark passes over an error inside a field; then it is the record itself that is kept.
+    schema = "line_number BIGINT, reason STRING, raw STRING, damaged STRING"
+    options = {**JSON_OPTIONS, "columnNameOfCorruptRecord": "damaged"}
+    record = F.from_json(F.col("value"), schema, options).alias("record")
     lines = chunk_lines(spark, landing, commit.rejects).select("value", "chunk", record)
     raw = F.try_to_binary(F.col("record.raw"), F.lit("base64"))
-    readable = F.col("record.line_number").isNotNull() & (F.col("record.raw").isNull() | raw.isNotNull())
+    is_whole = F.col("record.damaged").isNull() & F.col("record.line_number").isNotNull()
+    readable = is_whole & (F.col("record.raw").isNull() | raw.isNotNull())
     return lines.select(
         "chunk",
         F.col("record.line_number").alias("line_number"),

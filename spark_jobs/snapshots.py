@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from spark_jobs.landing import Landing
     from spark_jobs.tables import Table
 
-FIELDS: Final = {column.field: "STRING" for column in SNAPSHOT.columns if column.field}
+FIELDS: Final = tuple(column.field for column in SNAPSHOT.columns if column.field)
 JSON_LITERAL: Final = r"\A(?:true|false|-?[0-9]++(?:\.[0-9]++)?(?:[eE][+-]?[0-9]++)?)\z"
 # Whether any string of the line begins like an array or an object; asked once a line, because looking costs time.
 MAY_QUOTE_JSON: Final = r"""(contains(value, '"[') OR contains(value, '"{') OR contains(value, r'"\u00'))"""

@@ -101,6 +101,7 @@ def test_lines_that_are_no_rows_are_quarantined_byte_for_byte_with_their_place(h
         b'{"file_path":"/a"} x': "not exactly one JSON object",
         b"": "not exactly one JSON object",
         b'{"file_path":"\xff"}': "not exactly one JSON object",
+        b'{"file_path":"/a","labels":["x"}': "not exactly one JSON object",
         b'{"relative_path":"a"}': "NO_FILE_PATH",
         b'{"file_path":null}': "NO_FILE_PATH",
         b'{"file_path":""}': "NO_FILE_PATH",

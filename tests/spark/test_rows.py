@@ -59,6 +59,11 @@ NO_ROWS = [
     b'{/* */"a":1}',
     b'{"fileId":"a\x01"}',
     b'{"fileId":"\\q"}',
+    # Behind these errors Spark goes on reading, and would find a whole object.
+    b'{"fileId":"\\q,"path":"p"}',
+    b'{"fileId":"a\\u"}',
+    b'{"fileId":"a\t,"path":"p"}',
+    b'{"labels":[{"id":{"name":"x"}],"owner":null}',
     b'{"fileId":"\xff"}',
     b'{"fileId":"\xed\xa0\x80"}',
     b'{"fileId":"a"',
@@ -134,7 +139,8 @@ def test_json_columns_hold_json_whatever_the_field_was(house):
 
 def test_lines_that_are_no_rows_are_quarantined_byte_for_byte_with_their_place(house):
     first, second = [*rows(2), *NO_ROWS, *rows(1)], [*rows(3), b"\xff", *rows(1)]
-    rejects = [reject(7, b"\x00\xff"), reject(9, None, "too long"), b"{no record", reject(11, b"")]
+    damaged = b'{"line_number":13,"reason":"x","raw":"\\q}'
+    rejects = [reject(7, b"\x00\xff"), reject(9, None, "too long"), b"{no record", reject(11, b""), damaged]
     commit = house.landing.commit(1, [first, rows(4), second], rejects=rejects)
     house.ingest()
     receipt = house.landing.receipt(1)
@@ -150,6 +156,7 @@ def test_lines_that_are_no_rows_are_quarantined_byte_for_byte_with_their_place(h
     expected[f"{folder}/part-00002.jsonl.gz", 4] = b"\xff"
     rejected = f"{folder}/rejects-00000.jsonl.gz"
     expected |= {(rejected, 7): b"\x00\xff", (rejected, 9): None, (rejected, None): b"{no record", (rejected, 11): b""}
+    expected[rejected, 13] = damaged
     assert places == expected
     assert "too long" in {row.reason for row in found}
 

@@ -171,6 +171,16 @@ async def test_answers_that_nobody_asked_for_are_not_kept(tmp_path: Path) -> Non
     assert ended.peak_mib <= LIMIT_MIB
 
 
+async def test_hundreds_of_thousands_of_rejects_land(tmp_path: Path) -> None:
+    """Records of rejects are a hundred times as long as these lines are."""
+    body = gzip.compress((ROW + b"1\n" * 999) * 400)
+    ended = await measured(Lines(ROW), tmp_path, hostile.Encoded(body, ("gzip",)))
+    counts = ended.run["counts"]
+    assert (counts["served_lines"], counts["rows"], counts["rejected_rows"]) == (400_000, 400, 399_600)
+    assert ended.commit["rejected_rows"] == sum(chunk["rows"] for chunk in ended.commit["rejects"]) == 399_600
+    assert ended.peak_mib <= LIMIT_MIB
+
+
 async def test_rows_that_are_compressed_to_almost_nothing_land(tmp_path: Path) -> None:
     """Two million times the same row, compressed to almost nothing, are rows all the same."""
     body = gzip.compress(ROW * 2_000_000)

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from service.errors import UpstreamError
-from service.snapshot.lines import LineSplitter
-from service.snapshot.rows import Reject, RowSorter
+from service.snapshot.lines import BLANK, BOM, LineSplitter
+from service.snapshot.rows import Reject, RowSorter, flaw_of
 
 ANSWERS = Path(__file__).parents[2] / "golden" / "answers"
 EXPECTED: dict[str, dict[str, Any]] = json.loads((ANSWERS / "expected.json").read_text())
@@ -27,6 +27,12 @@ def sort(body: bytes, piece_bytes: int, row_bytes_max: int) -> tuple[RowSorter, 
         rejects += out.rejects
     out = sorter.finish(splitter.finish())
     return sorter, rows + out.rows, rejects + out.rejects
+
+
+def rows_alone(body: bytes, row_bytes_max: int) -> list[bytes]:
+    """The rows of an answer, also of one that fails as a whole."""
+    lines = [line.removesuffix(b"\r") for line in body.removeprefix(BOM).split(b"\n")]
+    return [line for line in lines if len(line) <= row_bytes_max and flaw_of(line) is None]
 
 
 @pytest.mark.parametrize("piece_bytes", [1, 7, 1 << 20])
@@ -46,6 +52,25 @@ def test_golden_answer(name: str, piece_bytes: int) -> None:
     counts = {"served_lines": sorter.served_lines, "rows": sorter.rows, "blank_lines": sorter.blank_lines}
     assert counts == {key: expected[key] for key in counts}
     assert sorter.served_lines == sorter.rows + sorter.rejected_rows + sorter.blank_lines
+
+
+@pytest.mark.parametrize("name", sorted(name for name in EXPECTED if not EXPECTED[name].get("rejects")))
+def test_golden_answer_cut_at_any_byte_holds_no_torn_row(name: str) -> None:
+    """Whatever the framing says: what is left of an answer are its first rows, or it fails.
+
+    The beginning of a line that is no row may be one (two objects on a line): there only the framing tells.
+    """
+    body = (ANSWERS / f"{name}.ndjson").read_bytes()
+    row_bytes_max = EXPECTED[name].get("row_bytes_max", ROW_BYTES_MAX)
+    whole = rows_alone(body, row_bytes_max)
+    for cut in range(len(body)):
+        try:
+            _, rows, _ = sort(body[:cut], len(body), row_bytes_max)
+        except UpstreamError as error:
+            assert error.code in {"STREAM_CUT", "NOT_NDJSON"}
+        else:
+            # Blanks behind the last row may be cut off.
+            assert [row.rstrip(BLANK) for row in rows] == [row.rstrip(BLANK) for row in whole[: len(rows)]]
 
 
 def test_every_golden_file_is_expected() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 from typing import TYPE_CHECKING
 
 import pytest
@@ -36,6 +38,17 @@ async def test_all_is_well(commands: Commands) -> None:
     assert text.code == 0
     assert len(text.out.splitlines()) == 5
     assert "1 awaited" in text.out
+
+
+async def test_a_receipt_that_does_not_come_is_told(commands: Commands) -> None:
+    assert (await commands.run("snapshot")).code == 0
+    with contextlib.closing(sqlite3.connect(commands.folder / ".dxr-ingest" / "runs.sqlite")) as store:
+        store.execute("UPDATE runs SET ended_at = '2026-01-01T00:00:00.000000Z'")
+        store.commit()
+    done = await commands.run("doctor", "-o", "json")
+    [overdue] = [finding for finding in done.json if not finding["ok"]]
+    assert (done.code, overdue["check"], overdue["code"]) == (1, "receipts", "RECEIPTS_OVERDUE")
+    assert "Spark job" in overdue["hint"]
 
 
 async def test_beside_a_running_service(commands: Commands) -> None:

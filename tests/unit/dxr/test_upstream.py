@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from service.databricks.workspace import DATABRICKS
 from service.dxr.body import DXR
 from service.errors import DxrIngestError, UpstreamError, exit_code
 from service.retrying import Retrying
-from service.upstream import mapped_errors, retry_after_s
+from service.upstream import Partner, mapped_errors, retry_after_s
 
 YEAR_S = 366 * 24 * 3600
 
@@ -23,15 +24,16 @@ def below(kind: type[BaseException]) -> set[type[BaseException]]:
     return {kind}.union(*map(below, kind.__subclasses__()))
 
 
+@pytest.mark.parametrize("partner", [DXR, DATABRICKS], ids=lambda partner: partner.name)
 @pytest.mark.parametrize("kind", sorted(below(aiohttp.ClientError), key=lambda kind: kind.__name__))
-def test_every_error_of_aiohttp_becomes_one_of_ours(kind: type[BaseException]) -> None:
+def test_every_error_of_aiohttp_becomes_one_of_ours(kind: type[BaseException], partner: Partner) -> None:
     error = kind.__new__(kind)
     for name, value in {"status": 502, "message": "x", "headers": None, "args": ("x",)}.items():
         setattr(error, name, value)
-    with pytest.raises(DxrIngestError) as caught, mapped_errors(DXR):
+    with pytest.raises(DxrIngestError) as caught, mapped_errors(partner):
         raise error
     assert caught.value.hint
-    assert caught.value.code.startswith(("DXR_", "STREAM_CUT", "CONFIGURATION"))
+    assert caught.value.code.startswith((f"{partner.codes}_", partner.cut, "CONFIGURATION"))
     assert exit_code(caught.value.code) in {3, 5}
 
 

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
+import pytest
+
+from spark_jobs.errors import Unbalanced
+from spark_jobs.snapshots import write_snapshot
 from tests.spark.landing_builder import DAY, reject, rows, run_id
 
 ROWS = {
@@ -159,6 +164,18 @@ def test_lines_that_are_no_rows_are_quarantined_byte_for_byte_with_their_place(h
     expected[rejected, 13] = damaged
     assert places == expected
     assert "too long" in {row.reason for row in found}
+
+
+def test_rows_that_do_not_add_up_get_no_receipt(house, monkeypatch):
+    def miscounted(*arguments):
+        written = write_snapshot(*arguments)
+        return replace(written, rows=written.rows - 1)
+
+    monkeypatch.setattr("spark_jobs.days.write_snapshot", miscounted)
+    house.landing.commit(1, [rows(3)])
+    with pytest.raises(Unbalanced, match="has no receipt"):
+        house.ingest()
+    assert house.landing.receipt(1) is None
 
 
 def test_several_gzip_members_are_one_chunk(house):

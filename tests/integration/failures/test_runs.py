@@ -6,7 +6,10 @@ import asyncio
 import datetime as dt
 from typing import TYPE_CHECKING
 
+import pytest
+
 from service import wiring
+from service.errors import StoreError, exit_code
 from service.runs.triggers import SnapshotRequest, resolve_snapshot
 from tests.integration.runs import carried_out, commits
 from tests.integration.test_api import served, until
@@ -47,3 +50,19 @@ async def test_of_many_triggers_at_once_one_starts_a_run(service: Service, dxr: 
         gate.open()
         await until(api, run_id, "landed")
     assert len(commits(service)) == len(dxr.requests) == 1
+
+
+async def test_trigger_in_the_moment_in_which_a_run_ends_is_asked_to_come_again(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run that was in the way is gone before anybody could name it."""
+    request = resolve_snapshot(SnapshotRequest(), service.settings, service.clock.now().date(), "test")
+    await service.store.create(request)
+
+    async def gone(*_where: object) -> None:
+        return None
+
+    monkeypatch.setattr(service.store, "_one", gone)
+    with pytest.raises(StoreError) as caught:
+        await service.store.create(request)
+    assert (caught.value.code, exit_code(caught.value.code), caught.value.retryable) == ("STORE_BUSY", 5, True)

@@ -7,11 +7,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from service import wiring
+from service.dxr import session
 from tests.integration.failures.attempts import failure, landed, rows_of
+from tests.integration.runs import commits
+from tests.integration.test_classification import classify, tenant
 from tests.simulators.dxr import DxrSimulator, faults, hostile
+from tests.simulators.dxr import classifier_faults as odc
 from tests.simulators.dxr.hostile import Lines
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.conftest import MakeSettings
 
 BODY = b"".join(b'{"fileId":"%d"}\n' % row for row in range(15))
@@ -54,6 +60,20 @@ async def test_stall_ends_the_attempt(fault: Any, rows: int, dxr: DxrSimulator, 
         assert f"(row {rows + 1})" in error.message
         assert "DXR_HTTP_TIMEOUT" in error.hint
         assert len(dxr.requests) == 1
+
+
+async def test_call_that_is_never_answered_is_given_up(
+    volume: Path, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "_CALL_TIMEOUT_S", LIMIT_S)
+    async with tenant() as dxr, wiring.opened(settings(dxr)) as service:
+        hold = odc.Hold("poll")
+        dxr.classifier.faults.next(hold, times=100)
+        run = await classify(service)
+        hold.open()
+        assert run.error is not None
+        assert (run.error.code, run.error.retryable) == ("DXR_TIMEOUT", True)
+        assert commits(service) == []
 
 
 async def test_slow_stream_that_lives_is_not_ended(dxr: DxrSimulator, make_settings: MakeSettings) -> None:

@@ -32,9 +32,11 @@ crash: setup ## kill, freeze and terminate real processes at random: KILLS=200 S
 deploy-check: setup ## Kubernetes manifests and image: strict schemas, Pod Security, settings; builds and runs the image where there is a container engine
 	@$(BIN)/python -m scripts.deploy_check
 
-lint: setup ## ruff, basedpyright (strict), import-linter
+lint: setup ## ruff (style, security), basedpyright (strict), import-linter, secrets, requirements as compiled
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+	@$(BIN)/python -m scripts.lock_sum
+	@git ls-files -z --cached --others --exclude-standard | xargs -0 $(BIN)/detect-secrets-hook --no-verify --baseline .secrets.baseline
 	@$(BIN)/basedpyright
 	@$(BIN)/lint-imports --no-cache
 
@@ -49,6 +51,7 @@ lock: setup ## compile requirements/*.txt anew from pyproject.toml
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate requirements/uv.in -o requirements/uv.txt
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml --extra service --extra spark --group dev -o requirements/dev.txt
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml --extra service -c requirements/dev.txt -o requirements/service.txt
+	@$(BIN)/python -m scripts.lock_sum --write
 
 clean: ## remove what make made here
 	@rm -rf $(VENV) .demo .bench .pytest_cache .ruff_cache .hypothesis

@@ -154,7 +154,7 @@ def _merge(spark: SparkSession, source: DataFrame, table: Table, marks: list[Mar
     newer = _is_newer("s.held_sequence", "s.held_run_id", "t.")
     clauses = [
         f"WHEN MATCHED AND ({newer}) THEN UPDATE SET {', '.join(f't.{name} = s.{name}' for name in names)}",
-        f"WHEN NOT MATCHED THEN INSERT ({', '.join(names)}) VALUES ({', '.join(f's.{name}' for name in names)})",  # noqa: S608
+        f"WHEN NOT MATCHED THEN INSERT ({', '.join(names)}) VALUES ({', '.join(f's.{name}' for name in names)})",  # noqa: S608 - our columns
     ]
     if marks:
         # Only then, because such a clause makes the MERGE read the whole table.

@@ -340,7 +340,9 @@ async def test_there_is_no_such_run(store: RunStore) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["sqlite+aiosqlite:///{}/no/such/folder/runs.sqlite", "postgresql+asyncpg://u:secret@127.0.0.1:9/x"]
+    "url",
+    # pragma: allowlist nextline secret
+    ["sqlite+aiosqlite:///{}/no/such/folder/runs.sqlite", "postgresql+asyncpg://u:secret@127.0.0.1:9/x"],
 )
 async def test_a_store_that_is_away_is_an_error_with_advice(url: str, tmp_path: Path) -> None:
     database = Database(url.format(tmp_path), SystemClock())

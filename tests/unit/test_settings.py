@@ -36,6 +36,7 @@ def test_defaults_are_those_of_the_contract(environment: Any) -> None:
 
 def test_flags_come_before_the_environment_before_dotenv_before_yaml(environment: Any) -> None:
     Path("dxr-ingest.yaml").write_text("dxr_query: yaml\nservice_port: 1\nlog_level: error\ndxr_record_cap: 1\n")
+    # pragma: allowlist nextline secret
     Path(".env").write_text("DXR_QUERY=dotenv\nSERVICE_PORT=2\nLOG_LEVEL=warning\nSOMEBODY_ELSES=1\n")
     environment(DXR_QUERY="environment", SERVICE_PORT="3")
     settings = load(Settings, {"dxr_query": "flag", "service_port": None})
@@ -118,6 +119,7 @@ def test_names_of_other_tables_are_no_datasets(environment: Any, name: str) -> N
         load(Settings)
 
 
+# pragma: allowlist nextline secret
 @pytest.mark.parametrize("url", ["dxr.example", "ftp://x", "https://user:pass@x", "https://x?q=1"])
 def test_the_base_address_is_checked(environment: Any, url: str) -> None:
     environment(DXR_BASE_URL=url)
@@ -182,7 +184,7 @@ def test_a_place_that_is_in_no_volume_is_refused(environment: Any, path: str) ->
 
 
 def test_the_secret_with_the_dxr_token_has_two_names(environment: Any) -> None:
-    environment(DXR_SECRET_SCOPE="scope", DXR_SECRET_KEY="key")
+    environment(DXR_SECRET_SCOPE="scope", DXR_SECRET_KEY="key")  # pragma: allowlist secret
     assert load(Settings).dxr_secret == ("scope", "key")
     environment(DXR_TOKEN_SCOPE="scope", DXR_TOKEN_KEY="key")
     assert load(Settings).dxr_secret == ("scope", "key")

@@ -13,7 +13,7 @@ from tests.simulators.databricks.switches import Switches
 
 PAT = "simulated-personal-access-token"
 CLIENT_ID = "5f5e1000-0000-4000-8000-000000000000"
-CLIENT_SECRET = "simulated-client-secret"
+CLIENT_SECRET = "simulated-client-secret"  # pragma: allowlist secret
 WORKSPACE_ID = "4211111111111111"
 ACCOUNT_ID = "5f5e1000-0000-4000-8000-00000000acc7"
 EXCHANGE_GRANT = "urn:ietf:params:oauth:grant-type:token-exchange"

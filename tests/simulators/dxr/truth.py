@@ -14,7 +14,7 @@ _PLANTED = b"label: "
 _CATEGORIES = {
     "PII": "Correspondence",
     "Financial": "Financial statement",
-    "Secrets": "Source code",
+    "Secrets": "Source code",  # pragma: allowlist secret
     "Network": "Operations",
 }
 _FIRST_LINE_CHARACTERS = 120

@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test crash deploy-check lint format bench lock clean
+.PHONY: help setup demo test crash deploy-check lint sbom licences audit format bench lock clean
 
 help: ## list these targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,20 @@ lint: setup ## ruff (style, security), basedpyright (strict), import-linter, sec
 	@$(BIN)/basedpyright
 	@$(BIN)/lint-imports --no-cache
 
+sbom: setup ## CycloneDX SBOM of the service into build/sbom/, the same bytes for the same lock
+	@mkdir -p build/sbom
+	@sed "s/^dynamic = .*/version = \"$$($(BIN)/hatchling version)\"/" pyproject.toml > build/sbom/pyproject.toml
+	@PYTHONWARNINGS=ignore $(BIN)/cyclonedx-py requirements --pyproject build/sbom/pyproject.toml --output-reproducible \
+	  --of JSON -o build/sbom/dxr-ingest-service.cdx.json requirements/service.txt
+	@rm build/sbom/pyproject.toml
+	@echo build/sbom/dxr-ingest-service.cdx.json
+
+licences: setup ## write docs/licences.md anew, after make lock
+	@$(BIN)/python -m scripts.licences
+
+audit: setup ## known vulnerabilities of what the image holds; asks the database of PyPI, so it is no part of the tests
+	@$(BIN)/uv tool run pip-audit --require-hashes --disable-pip --strict -r requirements/service.txt
+
 format: setup ## let ruff fix and format
 	@$(BIN)/ruff check --fix --quiet . || true
 	@$(BIN)/ruff format --quiet .
@@ -54,4 +68,4 @@ lock: setup ## compile requirements/*.txt anew from pyproject.toml
 	@$(BIN)/python -m scripts.lock_sum --write
 
 clean: ## remove what make made here
-	@rm -rf $(VENV) .demo .bench .pytest_cache .ruff_cache .hypothesis
+	@rm -rf $(VENV) .demo .bench build .pytest_cache .ruff_cache .hypothesis

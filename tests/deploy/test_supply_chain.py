@@ -1,5 +1,6 @@
-"""What is shipped is known: the lock belongs to pyproject.toml, and security rules are only left out with a reason."""
+"""What is shipped is known: the lock is pyproject's, parts and licences are listed, no secret is in the code."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -8,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from scripts import licences
 from scripts.lock_sum import ROOT, lock_sum
+from service import __version__
 
 
 @pytest.fixture
@@ -83,3 +86,38 @@ def test_a_secret_in_the_code_is_found(tmp_path, line):
     )
     assert done.returncode == 1, done
     assert "Potential secrets" in done.stdout
+
+
+def test_the_licences_are_listed_as_they_are_and_none_asks_for_our_source():
+    text = licences.document()
+    assert text == licences.DOCUMENT.read_text(), "run make licences"
+    listed = dict(re.findall(r"^\| ([\w.-]+) \| (.+) \|$", text, re.MULTILINE))
+    assert len(listed) > 50
+    assert listed["fastapi"] == "MIT"
+    assert listed["pyspark"] == "Apache-2.0"
+    assert not [
+        name for name, licence in listed.items() if re.search("GPL|General Public|unknown", licence, re.IGNORECASE)
+    ]
+
+
+def test_the_sbom_names_every_locked_package_and_is_the_same_each_time(copy):
+    """The same commands as `make sbom`, in a copy; nothing is asked of a network."""
+    for name in ("Makefile", "service"):
+        (copy / name).symlink_to(ROOT / name)
+    (copy / ".venv").symlink_to(sys.prefix)
+    made = []
+    for _ in range(2):
+        subprocess.run(["make", "-o", ".venv/.ready", "sbom"], cwd=copy, check=True, capture_output=True)
+        [file] = (copy / "build" / "sbom").iterdir()
+        made.append(file.read_bytes())
+        file.unlink()
+    assert made[0] == made[1]
+    bom = json.loads(made[0])
+    assert (bom["bomFormat"], bom["metadata"]["component"]["name"]) == ("CycloneDX", "dxr-ingest")
+    assert bom["metadata"]["component"]["version"] == __version__
+    assert not {"timestamp", "serialNumber"} & {*bom, *bom["metadata"]}
+    locked = set(re.findall(r"^([\w.-]+)==(\S+)", (ROOT / "requirements" / "service.txt").read_text(), re.MULTILINE))
+    assert {(part["name"], part["version"]) for part in bom["components"]} == locked
+    for part in bom["components"]:
+        assert part["purl"] == f"pkg:pypi/{part['name']}@{part['version']}"
+        assert all(one["hashes"] for one in part["externalReferences"])

@@ -1,53 +1,31 @@
-"""What routes need from the app: the service, and who is calling."""
+"""What routes need: the service, who is calling, and a place for what the audit line shall name."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Final, cast
+from typing import Annotated, cast
 
 from fastapi import Depends, Request
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi.security import HTTPBearer
 
-from service.api.auth import READ, TRIGGER, ApiToken, authenticate
-from service.api.models import ProblemBody
+from service.api.auth import ApiToken
 from service.wiring import Service
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-_bearer = HTTPBearer(auto_error=False, description="an entry of SERVICE_API_TOKENS")
+# The gate has looked at the token before a route is chosen; this one is for the description alone.
+bearer = HTTPBearer(auto_error=False, description="An entry of SERVICE_API_TOKENS.")
 
 
 def _service(request: Request) -> Service:
     return cast("Service", request.app.state.service)
 
 
-def _caller(scope: str) -> Callable[..., ApiToken]:
-    def check(
-        request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
-    ) -> ApiToken:
-        return authenticate(request.app.state.tokens, credentials.credentials if credentials else None, scope)
-
-    return check
-
-
-def _page_caller(
-    request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
-) -> None:
-    if not _service(request).settings.service_open_pages:
-        authenticate(request.app.state.tokens, credentials.credentials if credentials else None, READ)
+def _caller(request: Request) -> ApiToken:
+    return cast("ApiToken", request.state.caller)
 
 
 ServiceDep = Annotated[Service, Depends(_service)]
-Reader = Annotated[ApiToken, Depends(_caller(READ))]
-Triggerer = Annotated[ApiToken, Depends(_caller(TRIGGER))]
-PageCaller = Annotated[None, Depends(_page_caller)]
+Caller = Annotated[ApiToken, Depends(_caller)]
 
-PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
-    code: {"model": ProblemBody, "description": text}
-    for code, text in {
-        401: "no valid token",
-        403: "the token lacks the scope",
-        422: "the request is not what this route takes",
-        503: "the run store does not answer; try again after Retry-After",
-    }.items()
-}
+
+def about(request: Request, run_id: str) -> None:
+    """Say which run this request is about, for its audit line."""
+    request.state.run_id = run_id

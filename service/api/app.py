@@ -1,28 +1,38 @@
-"""The FastAPI application around the parts of `service.wiring`."""
+"""The FastAPI application around the parts of `service.wiring`, behind the gate."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from fastapi import FastAPI
 
 from service import __version__
 from service.api import problems
-from service.api.routes import open_pages, v1
+from service.api.gate import Gate
+from service.api.routes import health, pages, v1
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from service.api.auth import ApiToken
+    from service.api.auth import Tokens
     from service.wiring import Service
 
+# Everything else needs a token, whether it exists or not.
+_OPEN: Final = frozenset({"/healthz", "/readyz"})
+_PAGES: Final = frozenset({"/metrics", "/openapi.json"})
 
-def create_app(service: Service, tokens: Sequence[ApiToken]) -> FastAPI:
+
+def create_app(service: Service, tokens: Tokens) -> Gate:
     """The application over an opened service; without tokens it is open, which only a loopback address may be."""
-    app = FastAPI(title="dxr-ingest", version=__version__, openapi_url=None, docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="dxr-ingest",
+        version=__version__,
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,  # a redirect would be built from the Host header
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
+    )
     app.state.service = service
-    app.state.tokens = tokens
     problems.install(app)
-    app.include_router(v1)
-    app.include_router(open_pages)
-    return app
+    for router in (v1, health, pages):
+        app.include_router(router)
+    return Gate(app, tokens, _OPEN | _PAGES if service.settings.service_open_pages else _OPEN)

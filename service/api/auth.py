@@ -59,7 +59,18 @@ def _parse(number: int, entry: str) -> ApiToken:
     )
 
 
-def tokens_of(settings: Settings) -> list[ApiToken]:
+class Tokens:
+    """The tokens that count now."""
+
+    def __init__(self, tokens: Sequence[ApiToken]) -> None:
+        self._tokens = tokens
+
+    def current(self) -> Sequence[ApiToken]:
+        """The tokens; none: everybody may do everything."""
+        return self._tokens
+
+
+def tokens_of(settings: Settings) -> Tokens:
     """The configured tokens; none is allowed only on a loopback address. Raises `ConfigurationError`."""
     text = settings.service_api_tokens.get_secret_value() if settings.service_api_tokens else ""
     if file := settings.service_api_tokens_file:
@@ -70,8 +81,8 @@ def tokens_of(settings: Settings) -> list[ApiToken]:
                 f"SERVICE_API_TOKENS_FILE names {file}, which cannot be read ({type(error).__name__}).",
                 "Mount it there.",
             ) from error
-    tokens = parse_tokens(text)
-    if not tokens and settings.service_host not in _LOOPBACK:
+    tokens = Tokens(parse_tokens(text))
+    if not tokens.current() and settings.service_host not in _LOOPBACK:
         raise ConfigurationError(
             f"SERVICE_HOST is {settings.service_host}, reachable from outside, and no API token is set.",
             "Set SERVICE_API_TOKENS or SERVICE_API_TOKENS_FILE, or listen on 127.0.0.1.",
@@ -79,11 +90,11 @@ def tokens_of(settings: Settings) -> list[ApiToken]:
     return tokens
 
 
-def authenticate(tokens: Sequence[ApiToken], given: str | None, scope: str) -> ApiToken:
+def authenticate(tokens: Sequence[ApiToken], given: bytes, scope: str) -> ApiToken:
     """Who calls. Raises `CredentialError`: `UNAUTHORIZED` without a good token, `FORBIDDEN` without the scope."""
     if not tokens:
         return ANONYMOUS
-    digest = hashlib.sha256((given or "").encode()).digest()
+    digest = hashlib.sha256(given).digest()
     matches = [token for token in tokens if hmac.compare_digest(token.digest, digest)]
     if not matches:
         raise CredentialError("UNAUTHORIZED", "A valid API token is needed.", "Send Authorization: Bearer <token>.")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Header, Path, Query, Request, Response
+from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 
-from service.api.access import PROBLEMS, PageCaller, Reader, ServiceDep, Triggerer
+from service.api.access import Caller, ServiceDep, about, bearer
 from service.api.models import ClassificationBody, ProblemBody, RunBody, SnapshotBody
 from service.errors import RefusedError, StoreError
 from service.landing.layout import DATASET_PATTERN, RUN_ID_PATTERN
@@ -18,8 +18,18 @@ from service.runs.store import IdempotencyKey, RunFilter
 from service.runs.triggers import ClassificationRequest, SnapshotRequest, resolve_classification, resolve_snapshot
 from service.wiring import Service
 
-v1 = APIRouter(prefix="/v1", responses=PROBLEMS)
-open_pages = APIRouter()
+PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
+    code: {"model": ProblemBody, "description": text}
+    for code, text in {
+        401: "no valid token",
+        403: "the token lacks the scope",
+        422: "the request is not what this route takes",
+        503: "the run store does not answer; try again after Retry-After",
+    }.items()
+}
+v1 = APIRouter(prefix="/v1", dependencies=[Depends(bearer)], responses=PROBLEMS)
+pages = APIRouter(dependencies=[Depends(bearer)])
+health = APIRouter()
 
 IdempotencyKeyHeader = Annotated[
     str | None,
@@ -38,36 +48,43 @@ _MISSING: dict[int | str, dict[str, Any]] = {404: {"model": ProblemBody, "descri
 
 @v1.post("/snapshots", status_code=202, response_model=RunBody, responses=_CONFLICT)
 async def start_snapshot(
-    body: SnapshotBody, service: ServiceDep, caller: Triggerer, response: Response, key: IdempotencyKeyHeader = None
+    body: SnapshotBody,
+    request: Request,
+    service: ServiceDep,
+    caller: Caller,
+    response: Response,
+    key: IdempotencyKeyHeader = None,
 ) -> dict[str, Any]:
     """Start a snapshot run of a dataset."""
     asked = SnapshotRequest(**body.model_dump())
     today = service.clock.now().date()
-    request = resolve_snapshot(asked, service.settings, today, f"api:{caller.name}")
+    wanted = resolve_snapshot(asked, service.settings, today, f"api:{caller.name}")
     known = IdempotencyKey.of(caller.name, "snapshots", key, body.model_dump()) if key else None
-    return await _started(service, response, request, known)
+    return await _started(service, request, response, wanted, known)
 
 
 @v1.post("/classifications", status_code=202, response_model=RunBody, responses=_CONFLICT)
 async def start_classification(
     body: ClassificationBody,
+    request: Request,
     service: ServiceDep,
-    caller: Triggerer,
+    caller: Caller,
     response: Response,
     key: IdempotencyKeyHeader = None,
 ) -> dict[str, Any]:
     """Start a classification run of the configured volume."""
     asked = ClassificationRequest(**body.model_dump())
     today = service.clock.now().date()
-    request = resolve_classification(asked, service.settings, today, f"api:{caller.name}")
+    wanted = resolve_classification(asked, service.settings, today, f"api:{caller.name}")
     known = IdempotencyKey.of(caller.name, "classifications", key, body.model_dump()) if key else None
-    return await _started(service, response, request, known)
+    return await _started(service, request, response, wanted, known)
 
 
 async def _started(
-    service: Service, response: Response, request: RunRequest, key: IdempotencyKey | None
+    service: Service, request: Request, response: Response, wanted: RunRequest, key: IdempotencyKey | None
 ) -> dict[str, Any]:
-    run = await service.store.create(request, key)
+    run = await service.store.create(wanted, key)
+    about(request, run.id)
     service.supervisor.wake()
     response.headers["Location"] = f"/v1/runs/{run.id}"
     return run.as_dict()
@@ -78,7 +95,6 @@ async def list_runs(
     request: Request,
     response: Response,
     service: ServiceDep,
-    _caller: Reader,
     kind: Literal["snapshot", "classification"] | None = None,
     dataset: Annotated[str | None, Query(pattern=DATASET_PATTERN)] = None,
     state: State | None = None,
@@ -94,27 +110,28 @@ async def list_runs(
 
 
 @v1.get("/runs/{run_id}", response_model=RunBody, responses=_MISSING)
-async def show_run(run_id: RunId, service: ServiceDep, _caller: Reader) -> dict[str, Any]:
+async def show_run(run_id: RunId, service: ServiceDep) -> dict[str, Any]:
     """One run."""
     return (await service.store.get(run_id)).as_dict()
 
 
 @v1.post("/runs/{run_id}/cancel", status_code=202, response_model=RunBody, responses={**_CONFLICT, **_MISSING})
-async def cancel_run(run_id: RunId, service: ServiceDep, _caller: Triggerer) -> dict[str, Any]:
+async def cancel_run(run_id: RunId, request: Request, service: ServiceDep) -> dict[str, Any]:
     """Ask a run to stop; it may still end landed, when its commit was on the way."""
+    about(request, run_id)
     run = await service.supervisor.cancel(run_id)
     if run is None:
         raise RefusedError("ALREADY_ENDED", f"Run {run_id} has ended already.", "There is nothing to cancel.")
     return run.as_dict()
 
 
-@open_pages.get("/healthz")
+@health.get("/healthz")
 async def alive() -> dict[str, str]:
     """The process answers."""
     return {"status": "alive"}
 
 
-@open_pages.get("/readyz", responses={503: {"model": ProblemBody, "description": "not ready"}})
+@health.get("/readyz", responses={503: {"model": ProblemBody, "description": "not ready"}})
 async def ready(service: ServiceDep) -> dict[str, str]:
     """The run store answers, and the service is not draining."""
     if service.supervisor.draining:
@@ -126,8 +143,8 @@ async def ready(service: ServiceDep) -> dict[str, str]:
     return {"status": "ready"}
 
 
-@open_pages.get("/metrics", response_class=Response)
-async def metrics(service: ServiceDep, _caller: PageCaller) -> Response:
+@pages.get("/metrics", response_class=Response)
+async def metrics(service: ServiceDep) -> Response:
     """Prometheus' text format."""
     waiting = await service.store.waiting_for_receipt()
     late = overdue(waiting, service.clock.now_text())
@@ -135,7 +152,7 @@ async def metrics(service: ServiceDep, _caller: PageCaller) -> Response:
     return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
-@open_pages.get("/openapi.json", include_in_schema=False)
-async def description(request: Request, _caller: PageCaller) -> dict[str, Any]:
+@pages.get("/openapi.json", include_in_schema=False)
+async def description(request: Request) -> dict[str, Any]:
     """The description of this API."""
     return request.app.openapi()

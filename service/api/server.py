@@ -13,6 +13,7 @@ import uvicorn
 from service import wiring
 from service.api.app import create_app
 from service.api.auth import tokens_of
+from service.api.connection import HttpConfig
 
 if TYPE_CHECKING:
     import socket
@@ -31,15 +32,7 @@ async def serve(settings: Settings) -> None:
     """Open the service, carry out its runs, answer requests. Raises `ConfigurationError` before anything is started."""
     tokens = tokens_of(settings)
     async with wiring.opened(settings) as service, service.supervisor.working():
-        config = uvicorn.Config(
-            create_app(service, tokens),
-            host=settings.service_host,
-            port=settings.service_port,
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=_CLOSING_S,
-        )
+        config = HttpConfig(create_app(service, tokens), settings.service_host, settings.service_port, _CLOSING_S)
         await _Server(config, service.supervisor, settings.service_drain_seconds).serve()
 
 

@@ -34,22 +34,22 @@ def test_a_wrong_entry_is_named_by_its_place(entry: str) -> None:
 
 def test_who_calls() -> None:
     tokens = parse_tokens(f"ops:{LONG};board:{OTHER}:read")
-    assert authenticate(tokens, LONG, TRIGGER).name == "ops"
-    assert authenticate(tokens, OTHER, READ).name == "board"
-    for given in (None, "", "wrong", LONG[:-1], LONG + "x"):
+    assert authenticate(tokens, LONG.encode(), TRIGGER).name == "ops"
+    assert authenticate(tokens, OTHER.encode(), READ).name == "board"
+    for given in ("", "wrong", LONG[:-1], LONG + "x"):
         with pytest.raises(CredentialError) as caught:
-            authenticate(tokens, given, READ)
+            authenticate(tokens, given.encode(), READ)
         assert caught.value.code == "UNAUTHORIZED"
     with pytest.raises(CredentialError) as caught:
-        authenticate(tokens, OTHER, TRIGGER)
+        authenticate(tokens, OTHER.encode(), TRIGGER)
     assert caught.value.code == "FORBIDDEN"
-    assert authenticate([], None, TRIGGER) is ANONYMOUS
+    assert authenticate([], b"", TRIGGER) is ANONYMOUS
 
 
 def test_without_tokens_only_loopback(make_settings: MakeSettings) -> None:
-    assert tokens_of(make_settings(service_host="127.0.0.1")) == []
+    assert tokens_of(make_settings(service_host="127.0.0.1")).current() == []
     with pytest.raises(ConfigurationError, match="no API token is set"):
         tokens_of(make_settings(service_host="0.0.0.0"))
-    assert len(tokens_of(make_settings(service_host="0.0.0.0", service_api_tokens=f"ops:{LONG}"))) == 1
+    assert len(tokens_of(make_settings(service_host="0.0.0.0", service_api_tokens=f"ops:{LONG}")).current()) == 1
     with pytest.raises(ConfigurationError, match="SERVICE_API_TOKENS_FILE"):
         tokens_of(make_settings(service_api_tokens_file="/nowhere"))

@@ -33,13 +33,16 @@ from service.dxr.token import BearerToken, read_token_file
 from service.errors import DxrIngestError, UpstreamError
 from service.landing.cleanup import clean
 from service.landing.folder import FolderLanding
+from service.landing.ledger import Ledger
 from service.landing.volume import VolumeLanding
 from service.observability.metrics import Metrics
 from service.retrying import Retrying
 from service.runs.claims import Claims
 from service.runs.database import Database
+from service.runs.datasets import Datasets
 from service.runs.execution import Execution
 from service.runs.lock import held_state_dir
+from service.runs.model import Kind
 from service.runs.receipts import note_receipts, settle_unsure
 from service.runs.store import RunStore
 from service.runs.supervisor import Chore, Supervisor
@@ -64,6 +67,8 @@ _WORKERS = 2
 _DATABRICKS_TRIES_MAX = 8
 _HOUSEKEEPING_S = 24 * 3600.0
 _HOUSEKEEPING_FIRST_S = 300.0
+# For the metrics of freshness.
+_DAYS_WATCHED = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +83,7 @@ class Service:
     execution: Execution
     supervisor: Supervisor
     metrics: Metrics
+    datasets: Datasets
 
 
 @contextlib.asynccontextmanager
@@ -143,8 +149,27 @@ async def opened(settings: Settings, clock: Clock | None = None) -> AsyncGenerat
             execution = Execution(
                 landing, snapshots, classifications, metrics, clock, takeovers_max=settings.run_takeovers_max
             )
-            supervisor = Supervisor(store, claims, execution, _chores(settings, store, landing, clock))
-            yield Service(settings, clock, store, claims, landing, execution, supervisor, metrics)
+            datasets = _datasets(settings, store, landing, clock)
+            supervisor = Supervisor(store, claims, execution, _chores(settings, store, landing, datasets, clock))
+            yield Service(settings, clock, store, claims, landing, execution, supervisor, metrics, datasets)
+
+
+@contextlib.asynccontextmanager
+async def opened_datasets(settings: Settings) -> AsyncGenerator[Datasets]:
+    """The days of all datasets, for reading beside a running service."""
+    clock = SystemClock()
+    async with contextlib.AsyncExitStack() as stack:
+        partners = await stack.enter_async_context(opened_partners(settings, Metrics()))
+        store = await stack.enter_async_context(opened_store(settings, clock)) if settings.has_store else None
+        yield _datasets(settings, store, partners.landing, clock)
+
+
+def _datasets(settings: Settings, store: RunStore | None, landing: Landing, clock: Clock) -> Datasets:
+    """With every dataset that somebody expects to be there each day."""
+    configured = dict.fromkeys([settings.snapshot_dataset, *settings.datasets], Kind.SNAPSHOT)
+    if not settings.missing_for_classification:
+        configured[settings.classification_dataset] = Kind.CLASSIFICATION
+    return Datasets(store, Ledger(landing), configured, clock)
 
 
 def held(settings: StoreSettings) -> contextlib.AbstractContextManager[None]:
@@ -156,12 +181,15 @@ def _this_process() -> str:
     return f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
 
 
-def _chores(settings: Settings, store: RunStore, landing: Landing, clock: Clock) -> list[Chore]:
+def _chores(settings: Settings, store: RunStore, landing: Landing, datasets: Datasets, clock: Clock) -> list[Chore]:
     """What is looked after beside the runs, with the seconds between two looks."""
 
     async def ask_the_landing() -> None:
         await note_receipts(store, landing)
         await settle_unsure(store, landing)
+
+    async def look_at_the_days() -> None:
+        await datasets.of_days(_DAYS_WATCHED)
 
     async def keep_house() -> None:
         now = clock.now()
@@ -170,6 +198,7 @@ def _chores(settings: Settings, store: RunStore, landing: Landing, clock: Clock)
 
     return [
         Chore(ask_the_landing, settings.receipt_poll_seconds),
+        Chore(look_at_the_days, settings.receipt_poll_seconds),
         Chore(keep_house, _HOUSEKEEPING_S, first_after_s=_HOUSEKEEPING_FIRST_S),
     ]
 

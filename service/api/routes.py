@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 
-from service.api.access import Caller, ServiceDep, about, bearer
+from service.api.access import PROBLEMS, Caller, ServiceDep, about, bearer
 from service.api.models import ClassificationBody, ProblemBody, RunBody, SnapshotBody
 from service.errors import RefusedError, StoreError
 from service.landing.layout import DATASET_PATTERN, RUN_ID_PATTERN
@@ -18,15 +18,6 @@ from service.runs.store import IdempotencyKey, RunFilter
 from service.runs.triggers import ClassificationRequest, SnapshotRequest, resolve_classification, resolve_snapshot
 from service.wiring import Service
 
-PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
-    code: {"model": ProblemBody, "description": text}
-    for code, text in {
-        401: "no valid token",
-        403: "the token lacks the scope",
-        422: "the request is not what this route takes",
-        503: "the run store does not answer; try again after Retry-After",
-    }.items()
-}
 v1 = APIRouter(prefix="/v1", dependencies=[Depends(bearer)], responses=PROBLEMS)
 pages = APIRouter(dependencies=[Depends(bearer)])
 health = APIRouter()

@@ -15,7 +15,8 @@ from service.clock import SystemClock
 from service.dxr.files import FilesStream
 from service.errors import ConfigurationError, CredentialError, DxrIngestError, exit_code
 from service.observability.metrics import Metrics
-from service.runs.receipts import OVERDUE_AFTER, overdue
+from service.runs.completeness import OVERDUE_AFTER
+from service.runs.receipts import overdue
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

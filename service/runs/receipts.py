@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import structlog
@@ -11,6 +11,7 @@ import structlog
 from service.errors import DxrIngestError, ErrorReport
 from service.landing.documents import decode_commit
 from service.landing.history import receipt_of
+from service.runs.completeness import OVERDUE_AFTER
 from service.runs.execution import state_of
 from service.runs.model import Run, State
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from service.runs.store import RunStore
 
 _log = structlog.get_logger(__name__)
-OVERDUE_AFTER: Final = dt.timedelta(hours=6)
 
 
 def verdict(run: Run, receipt: Receipt) -> tuple[State, dict[str, Any], ErrorReport | None]:

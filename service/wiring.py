@@ -46,6 +46,7 @@ from service.runs.model import Kind
 from service.runs.receipts import note_receipts, settle_unsure
 from service.runs.store import RunStore
 from service.runs.supervisor import Chore, Supervisor
+from service.runs.watch import RunWatch
 from service.settings import VOLUMES
 from service.snapshot.flow import SnapshotFlow
 from service.snapshot.lander import Limits
@@ -84,6 +85,7 @@ class Service:
     supervisor: Supervisor
     metrics: Metrics
     datasets: Datasets
+    watch: RunWatch
 
 
 @contextlib.asynccontextmanager
@@ -151,7 +153,8 @@ async def opened(settings: Settings, clock: Clock | None = None) -> AsyncGenerat
             )
             datasets = _datasets(settings, store, landing, clock)
             supervisor = Supervisor(store, claims, execution, _chores(settings, store, landing, datasets, clock))
-            yield Service(settings, clock, store, claims, landing, execution, supervisor, metrics, datasets)
+            watch = RunWatch(store, clock)
+            yield Service(settings, clock, store, claims, landing, execution, supervisor, metrics, datasets, watch)
 
 
 @contextlib.asynccontextmanager

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from fastapi import FastAPI
 
 from service import __version__
-from service.api import datasets, problems
+from service.api import datasets, events, problems
 from service.api.gate import Gate
 from service.api.routes import health, pages, v1
 
@@ -33,6 +33,6 @@ def create_app(service: Service, tokens: Tokens) -> Gate:
     )
     app.state.service = service
     problems.install(app)
-    for router in (v1, datasets.router, health, pages):
+    for router in (v1, datasets.router, events.router, health, pages):
         app.include_router(router)
     return Gate(app, tokens, _OPEN | _PAGES if service.settings.service_open_pages else _OPEN)

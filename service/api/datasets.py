@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, Field
@@ -13,13 +13,12 @@ from service.runs.datasets import DAYS_MAX
 
 router = APIRouter(prefix="/v1", dependencies=[Depends(bearer)], responses=PROBLEMS)
 
-_DAYS_SHOWN = 30
-_RUN = "01a202f8-192e-72ad-935a-56a1fba81e3a"
-_DAY = {
+_DAYS_SHOWN: Final = 30
+_DAY: Final[dict[str, Any]] = {
     "date": "2026-11-21",
     "state": "complete",
     "reason": None,
-    "run_id": _RUN,
+    "run_id": "01a202f8-192e-72ad-935a-56a1fba81e3a",
     "served_lines": 63265,
     "rows": 63147,
     "rejected_rows": 59,

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
     from service.runs.supervisor import Supervisor
+    from service.runs.watch import RunWatch
     from service.settings import Settings
 
 _log = structlog.get_logger(__name__)
@@ -33,7 +34,7 @@ async def serve(settings: Settings) -> None:
     tokens = tokens_of(settings)
     async with wiring.opened(settings) as service, service.supervisor.working():
         config = HttpConfig(create_app(service, tokens), settings.service_host, settings.service_port, _CLOSING_S)
-        await _Server(config, service.supervisor, settings.service_drain_seconds).serve()
+        await _Server(config, service.supervisor, service.watch, settings.service_drain_seconds).serve()
 
 
 class _Server(uvicorn.Server):
@@ -42,9 +43,10 @@ class _Server(uvicorn.Server):
     (uvicorn's own handler raises the signal again after its shutdown, which would skip ours and end with 143.)
     """
 
-    def __init__(self, config: uvicorn.Config, supervisor: Supervisor, drain_s: float) -> None:
+    def __init__(self, config: uvicorn.Config, supervisor: Supervisor, watch: RunWatch, drain_s: float) -> None:
         super().__init__(config)
         self._supervisor = supervisor
+        self._watch = watch
         self._drain_s = drain_s
         self._draining: asyncio.Task[None] | None = None
 
@@ -71,6 +73,7 @@ class _Server(uvicorn.Server):
             self.should_exit = True
             return
         _log.info("draining")
+        self._watch.close()
         stop_s = max(1.0, min(_STOP_S_MAX, self._drain_s / 3))
         finish_s = max(0.0, self._drain_s - stop_s - _CLOSING_S)
         self._draining = asyncio.create_task(self._supervisor.drain(finish_s, stop_s))

@@ -44,6 +44,14 @@ runs = sa.Table(
     # The commit that was about to be published last: whether it exists, the landing knows.
     sa.Column("publishing", sa.Text),
     sa.Column("receipt", sa.JSON(none_as_null=True)),
+    # Grows with every change, whoever makes it: events of a run are numbered by it on all replicas.
+    sa.Column(
+        "revision",
+        sa.BigInteger,
+        nullable=False,
+        server_default="0",
+        onupdate=sa.literal_column("revision + 1", sa.BigInteger),
+    ),
     sa.Index("runs_by_dataset", "dataset", "sequence"),
     sa.Index("runs_by_state", "state"),
     # One active run per dataset, by the database itself: no check in a program can be raced past.

@@ -75,7 +75,7 @@ class SnapshotFlow:
             refuse_capped_over_full(plan, full)
         before = await newest_uncapped(self.landing, plan.dataset)
         names = await commit_names(self.landing, plan.dataset)
-        progress.reset()
+        progress.reset(before.rows if before else None)
         attempt = await attempts.begin(names[0].sequence if names else 0)
         contents, unproven = await self._stream(plan, attempt, progress)
         refuse_empty_or_shrunken(plan, self.rules, progress.rows, before)

@@ -17,17 +17,19 @@ class Progress:
     raw_bytes: int = 0
     stored_bytes: int = 0
     chunks: int = 0
+    # Of the last whole snapshot of the dataset: DXR tells no total, so this is what comes nearest to one.
+    rows_before: int | None = None
 
-    def reset(self) -> None:
+    def reset(self, rows_before: int | None) -> None:
         """A new attempt starts from nothing."""
-        self.__init__()
+        self.__init__(rows_before=rows_before)
 
     def headline(self) -> str:
         """One line for people. DXR tells no total: what has come, never a share."""
         figures = f"{self.rows:,} rows, {self.raw_bytes / 1e6:,.0f} MB, {self.chunks} chunks"
         return f"{figures}, {self.rejected_rows:,} rejected" if self.rejected_rows else figures
 
-    def as_dict(self) -> dict[str, int]:
+    def as_dict(self) -> dict[str, int | None]:
         """For the run's `progress`."""
         return asdict(self)
 

@@ -65,7 +65,7 @@ async def following(
     async with asyncio.timeout(60), api.stream("GET", f"/v1/runs/{run_id}/events", headers=headers) as response:
         assert response.status_code == 200
         assert response.headers["content-type"].startswith("text/event-stream")
-        assert response.headers["cache-control"] == "no-cache"
+        assert response.headers["cache-control"] == "no-store"
         yield told(response.aiter_lines())
 
 

@@ -130,18 +130,13 @@ def test_no_hits_of_any_kind_are_matched_by_a_guess(hits: list[dict[str, Any]], 
     assert scan_id_of(hits) in {None, 41, 42}
 
 
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
-    max_leaves=8,
-)
-TEXT = st.text(st.characters(exclude_categories=()))  # lone surrogates too
+TEXT = st.text(st.characters(exclude_categories=()), max_size=5)  # lone surrogates too
+ONE = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | TEXT
+MANY = st.lists(ONE, max_size=3) | st.dictionaries(TEXT, ONE, max_size=2)
+KEYS = st.sampled_from(["dxr#tags", "ai#category", "object_id", "dxr#file_id", "dxr#mime_type", "dxr#sha_256_hash"])
+PREFIXES = st.sampled_from(["annotation.", "annotation_stats#count.", ""])
 ANY_SOURCE = st.dictionaries(
-    st.sampled_from(["dxr#tags", "ai#category", "object_id", "dxr#file_id", "dxr#mime_type", "dxr#sha_256_hash"])
-    | TEXT.map("annotation.".__add__)
-    | TEXT.map("annotation_stats#count.".__add__)
-    | TEXT,
-    JSON | TEXT | st.lists(TEXT | JSON),
+    KEYS | st.builds(str.__add__, PREFIXES, TEXT), ONE | MANY | st.lists(MANY, max_size=2), max_size=5
 )
 
 

@@ -98,6 +98,14 @@ async def test_tenant_that_takes_no_upload_at_all(size: int, volume: Path, setti
         assert open_files(volume) == []
 
 
+async def test_datasource_that_the_tenant_does_not_know_is_named(volume: Path, settings: Any) -> None:
+    async with tenant() as dxr, wiring.opened(settings(dxr, dxr_datasource_id="99")) as service:
+        run = await classify(service)
+        assert (run.state, run.counts["reasons"]) == (State.PARTIAL, {"DXR_REJECTED": 12})
+        assert all("datasource 99" in record["reason"] for record in records(service).values())
+        assert dxr.classifier.jobs == []
+
+
 def open_files(folder: Path) -> list[str]:
     return [file.path for file in psutil.Process().open_files() if file.path.startswith(str(folder))]
 

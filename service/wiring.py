@@ -143,6 +143,7 @@ async def opened(settings: Settings, clock: Clock | None = None) -> AsyncGenerat
                     settings.dxr_retry_attempts,
                     settings.dxr_retry_max_wait_seconds,
                     lambda error: _note(metrics, error),
+                    lambda error: metrics.retried("dxr", error),
                 ),
                 workers=workers,
                 clock=clock,
@@ -243,7 +244,12 @@ async def _databricks(settings: Settings, metrics: Metrics) -> AsyncGenerator[Wo
         settings.databricks_client_id,
         value(settings.databricks_client_secret),
     )
-    retrying = Retrying(_DATABRICKS_TRIES_MAX, settings.dxr_retry_max_wait_seconds, metrics.databricks_request_failed)
+    retrying = Retrying(
+        _DATABRICKS_TRIES_MAX,
+        settings.dxr_retry_max_wait_seconds,
+        metrics.databricks_request_failed,
+        lambda error: metrics.retried("databricks", error),
+    )
     workspace = Workspace(Identity(credentials), settings.dxr_user_agent, retrying)
     try:
         yield workspace

@@ -9,11 +9,11 @@ from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 
 from service.api.access import PROBLEMS, Caller, ServiceDep, about, bearer
 from service.api.models import ClassificationBody, ProblemBody, RunBody, SnapshotBody
+from service.api.standing import standing
 from service.errors import RefusedError, StoreError
 from service.landing.layout import DATASET_PATTERN, RUN_ID_PATTERN
 from service.runs.model import Request as RunRequest
 from service.runs.model import State
-from service.runs.receipts import overdue
 from service.runs.store import IdempotencyKey, RunFilter
 from service.runs.triggers import ClassificationRequest, SnapshotRequest, resolve_classification, resolve_snapshot
 from service.wiring import Service
@@ -137,9 +137,7 @@ async def ready(service: ServiceDep) -> dict[str, str]:
 @pages.get("/metrics", response_class=Response)
 async def metrics(service: ServiceDep) -> Response:
     """Prometheus' text format."""
-    waiting = await service.store.waiting_for_receipt()
-    late = overdue(waiting, service.clock.now_text())
-    text = service.metrics.scrape(await service.store.count_by_state(), late)
+    text = service.metrics.scrape(await standing(service))
     return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
 

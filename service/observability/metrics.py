@@ -2,17 +2,37 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector, generate_latest
 
+from service import __version__
 from service.errors import DxrIngestError
 from service.runs.model import State
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from service.runs.model import Run
 
 _DURATION_BUCKETS_S: Final = (1, 5, 15, 60, 300, 900, 1800, 3600, 7200, 14400, 28800)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What is looked up when somebody scrapes: it is the store's and the landing's, not this process's alone."""
+
+    runs_by_state: Mapping[str, int]
+    receipts_overdue: int
+    lanes: int
+    lanes_busy: int
+    # Of each dataset that is expected every day; None: nothing of it is complete.
+    freshness_s: Mapping[str, float | None]
+    landing_up: bool
+    landing_seen_s: float
+    event_streams: int
 
 
 class Metrics:
@@ -45,9 +65,31 @@ class Metrics:
             ["reason"],
             registry=self._registry,
         )
-        self._overdue = Gauge(
-            "dxr_ingest_receipts_overdue", "Landed runs whose receipt is missing for too long.", registry=self._registry
+        self._retries = Counter(
+            "dxr_ingest_retries",
+            "Attempts and requests that followed a failed one, by whom they asked and what had failed.",
+            ["target", "reason"],
+            registry=self._registry,
         )
+        self._overdue = self._gauge("receipts_overdue", "Landed runs without a receipt for more than six hours.")
+        self._lanes = self._gauge("lanes", "Classifier datasources that are configured.")
+        self._lanes_busy = self._gauge("lanes_busy", "Classifier datasources that a run holds now.")
+        self._freshness = Gauge(
+            "dxr_ingest_dataset_freshness_seconds",
+            "Age of the data in the table of a dataset: since its newest complete run began. +Inf: there is none.",
+            ["dataset"],
+            registry=self._registry,
+        )
+        self._landing_up = self._gauge("landing_up", "1 if the last look at the landing succeeded, else 0.")
+        self._landing_seen = self._gauge(
+            "landing_last_success_timestamp_seconds", "When a look at the landing succeeded last; 0: it never did."
+        )
+        self._streams = self._gauge("event_streams", "Open streams of events of this process.")
+        Info("dxr_ingest_build", "The version that runs.", registry=self._registry).info({"version": __version__})
+        ProcessCollector(registry=self._registry)
+
+    def _gauge(self, name: str, meaning: str) -> Gauge:
+        return Gauge(f"dxr_ingest_{name}", meaning, registry=self._registry)
 
     def run_ended(self, run: Run, seconds: float) -> None:
         """Count a run that this process carried out."""
@@ -66,9 +108,20 @@ class Metrics:
         """Count one try of a request."""
         self._databricks.labels(error.code if isinstance(error, DxrIngestError) else "INTERNAL").inc()
 
-    def scrape(self, runs_by_state: dict[str, int], receipts_overdue: int) -> bytes:
-        """The exposition text, with what the store says now."""
+    def retried(self, target: str, error: Exception) -> None:
+        """Count a try that follows a failed one; `target` is `dxr` or `databricks`."""
+        self._retries.labels(target, error.code if isinstance(error, DxrIngestError) else "INTERNAL").inc()
+
+    def scrape(self, now: Standing) -> bytes:
+        """The exposition text."""
         for state in State:
-            self._runs.labels(state.value).set(runs_by_state.get(state.value, 0))
-        self._overdue.set(receipts_overdue)
+            self._runs.labels(state.value).set(now.runs_by_state.get(state.value, 0))
+        self._overdue.set(now.receipts_overdue)
+        self._lanes.set(now.lanes)
+        self._lanes_busy.set(now.lanes_busy)
+        for dataset, age_s in now.freshness_s.items():
+            self._freshness.labels(dataset).set(math.inf if age_s is None else age_s)
+        self._landing_up.set(now.landing_up)
+        self._landing_seen.set(now.landing_seen_s)
+        self._streams.set(now.event_streams)
         return generate_latest(self._registry)

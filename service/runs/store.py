@@ -14,7 +14,7 @@ from sqlalchemy.exc import IntegrityError
 from service.errors import AlreadyActiveError, ErrorReport, NotFoundError, RefusedError, StoreError
 from service.runs.database import now_us, whole
 from service.runs.model import ACTIVE, Kind, Request, Run, State, predecessors
-from service.runs.schema import attempts, batches, chunks, files, idempotency_keys, runs
+from service.runs.schema import attempts, batches, chunks, files, idempotency_keys, runs, slots
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -151,6 +151,13 @@ class RunStore:
         async with self.database.statement() as connection:
             rows = await connection.execute(sa.select(runs.c.state, sa.func.count()).group_by(runs.c.state))
             return {state: count for state, count in rows}  # noqa: C416 - a row is no pair to the type checker
+
+    @whole
+    async def busy_datasources(self) -> int:
+        """How many classifier datasources runs hold now."""
+        held = sa.select(sa.func.count()).select_from(slots).where(slots.c.lease_until_us >= now_us())
+        async with self.database.statement() as connection:
+            return await connection.scalar(held) or 0
 
     @whole
     async def ended(self, run_ids: Collection[str]) -> dict[str, bool]:

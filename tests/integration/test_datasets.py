@@ -216,3 +216,22 @@ async def test_the_service_looks_at_the_days_by_itself(api: httpx2.AsyncClient, 
     assert set(opened.datasets.fresh_since) == {"file_metadata", "pii"}
     assert len(commits(opened)) == 1
     assert FULL not in json.dumps(await shown(api))
+
+
+async def test_metrics_tell_how_fresh_it_is_what_was_retried_and_whether_the_landing_is_there(
+    dxr: DxrSimulator, make_settings: MakeSettings
+) -> None:
+    settings = make_settings(dxr_base_url=dxr.url, receipt_poll_seconds=0.05, dxr_retry_attempts=2)
+    dxr.faults.next(faults.Status(503))
+    async with wiring.opened(settings) as service:
+        run = await snapshot(service)
+        receipt_of(root(service), run.id)
+        async with served(service) as client:
+            await until(client, run.id, "ingested")
+            while "dxr_ingest_dataset_freshness_seconds{" not in (text := (await client.get("/metrics")).text):
+                pass
+            while 'freshness_seconds{dataset="file_metadata"} +Inf' in (text := (await client.get("/metrics")).text):
+                pass
+    assert "dxr_ingest_landing_up 1.0" in text
+    assert 'dxr_ingest_retries_total{reason="DXR_UNAVAILABLE",target="dxr"} 1.0' in text
+    assert 'dxr_ingest_attempt_failures_total{reason="DXR_UNAVAILABLE"} 1.0' in text

@@ -70,7 +70,7 @@ def test_any_date_is_none_or_a_bounded_number(date: str) -> None:
 def waits(retry_after: float | None, wait_s_max: float) -> set[Any]:
     retrying = Retrying(5, wait_s_max, lambda _: None)
     error = UpstreamError("DXR_THROTTLED", "slow down", retry_after_s=retry_after)
-    return {retrying._decide(error) for _ in range(100)}
+    return {retrying.decide(error) for _ in range(100)}
 
 
 def test_a_pause_that_is_asked_for_is_kept_with_jitter_so_that_lanes_do_not_come_back_together() -> None:

@@ -137,7 +137,8 @@ class Referee:
             self._must((new["state"], new["fence"], claim) == ("queued", 0, None), written)
             self.runs[new["id"]] = Known(new)
             return
-        run, changed = self.runs[new["id"]], set(_change(old, new))
+        run, changed = self.runs[new["id"]], set(_change(old, new)) - {"revision"}
+        self._must(new["revision"] == old["revision"] + 1, f"whoever follows it would not see it: {written}")
         self._must(run.row == old, f"the model has {run.row}: {written}")
         if claim is None:
             self._must(self._anybody_may(run, changed, at_us, old, new), f"not without a claim: {written}")

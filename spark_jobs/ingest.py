@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
     from pyspark.sql.streaming.query import StreamingQuery
 
+    from spark_jobs.landing import Landing
+
 DONE: Final = 0
 FAILED: Final = 1
 CONFIGURATION: Final = 3
@@ -73,9 +75,15 @@ def run(settings: Settings) -> int:
     spark = open_session(given=settings.given_session)
     # After the session, because pyspark puts its own handler of Ctrl-C, which breaks off whatever is at work.
     with _stop_on_signals() as stop:
+        # A continuous run has no end at which to make them.
+        views_made = settings.trigger == "available-now" or _make_views(spark, settings, landing)
         ended = _stream(spark, settings, stop)
+        if ended:
+            views_made = _make_views(spark, settings, landing)
     _summarize(settings, before)
-    return DONE if ended or settings.trigger == "continuous" else 128 + stop.signal
+    if not ended and settings.trigger == "available-now":
+        return 128 + stop.signal
+    return DONE if views_made else FAILED
 
 
 def explain(error: Exception) -> str:
@@ -148,6 +156,16 @@ def _finish_batch(query: StreamingQuery) -> None:
     for _ in range(STOP_PATIENCE_LOOKS):
         if not query.status["isTriggerActive"] or query.awaitTermination(WATCH_SECONDS):  # pyright: ignore[reportArgumentType]
             return
+
+
+def _make_views(spark: SparkSession, settings: Settings, landing: Landing) -> bool:
+    """Whether there is none that was asked for and could not be made; each of those is told at once."""
+    from spark_jobs.views import create_views
+
+    problems = create_views(spark, settings, landing) if settings.create_views else []
+    for problem in problems:
+        sys.stderr.write(f"dxr-ingest-tables: {problem}\n")
+    return not problems
 
 
 def _summarize(settings: Settings, before: set[str]) -> None:

@@ -40,6 +40,7 @@ VARIABLES: Final = {
     "INGEST_LOG_PATH": "its path",
     "INGEST_TRIGGER": "available-now (default): handle what is there, then end; continuous: go on until stopped",
     "INGEST_SOURCE": "auto-loader (default on Databricks) or files (default elsewhere)",
+    "CREATE_VIEWS": "true: make views for people beside the tables, which must have names (default: false)",
 }
 
 
@@ -57,6 +58,7 @@ class Settings:
     ingest_log: Table
     trigger: Trigger
     source: Source
+    create_views: bool
     given_session: bool
 
     def table_of(self, dataset: str) -> Table:
@@ -77,7 +79,9 @@ def argument_parser() -> argparse.ArgumentParser:
         "Exit codes: 0 done, also when commits were refused; 1 failed; 2 usage; 3 configuration.",
     )
     for name, text in VARIABLES.items():
-        parser.add_argument(_flag(name), dest=name, help=text, metavar="VALUE")
+        # The flag alone switches on.
+        nargs, const = ("?", "true") if name == "CREATE_VIEWS" else (None, None)
+        parser.add_argument(_flag(name), dest=name, help=text, metavar="VALUE", nargs=nargs, const=const)
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser
 
@@ -110,8 +114,10 @@ def load_settings(flags: Mapping[str, str | None], environ: Mapping[str, str]) -
         ingest_log=_side_table(found, "INGEST_LOG", snapshots.beside("dxr_ingest_log")),
         trigger=cast("Trigger", _choice(found, "INGEST_TRIGGER", ("available-now", "continuous"))),
         source=cast("Source", _choice(found, "INGEST_SOURCE", ("auto-loader", "files") if runtime else ("files",))),
+        create_views=_choice(found, "CREATE_VIEWS", ("false", "true")) == "true",
         given_session=bool(runtime) or _is_remote(environ),
     )
+    _check_views(settings)
     _check_serverless(settings, runtime, environ)
     _check_distinct(settings)
     return settings
@@ -240,6 +246,17 @@ def _check_serverless(settings: Settings, runtime: str, environ: Mapping[str, st
             "'continuous' on serverless compute",
             "available-now there (INFINITE_STREAMING_TRIGGER_NOT_SUPPORTED): let the job's own schedule, file-arrival "
             "or continuous trigger start it again",
+        )
+
+
+def _check_views(settings: Settings) -> None:
+    unnamed = [table.label for table in (settings.snapshots, settings.classifications) if table.name is None]
+    if settings.create_views and unnamed:
+        _invalid(
+            "CREATE_VIEWS",
+            f"'true' beside a table that has only a path, {unnamed[0]}",
+            "tables with names (DXR_DELTA_TABLE, METADATA_TABLE), since views are made in their catalog; "
+            "or leave CREATE_VIEWS out",
         )
 
 

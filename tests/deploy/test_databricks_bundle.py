@@ -231,8 +231,16 @@ def test_the_parameters_are_settings_of_the_job(targets, name):
     assert [settings.snapshots.label, settings.quarantine.label, settings.ingest_log.label] == [
         f"main.{schema}.{table}" for table in ("file_metadata", "dxr_quarantine", "dxr_ingest_log")
     ]
+    assert settings.create_views is False
     assert settings.source == "auto-loader"
     assert settings.trigger == ("available-now" if name in SERVERLESS else "continuous")
+
+
+def test_views_are_made_where_the_variable_says_so(monkeypatch):
+    monkeypatch.setitem(EXAMPLES, "create_views", "true")
+    assert [settings_of(target, "client.4.9").create_views for target in map(check(BUNDLE).get, SERVERLESS)] == [
+        True
+    ] * 2
 
 
 def test_volumes_lie_in_the_schema(target):

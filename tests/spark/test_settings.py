@@ -91,6 +91,14 @@ def test_a_flag_comes_before_the_environment_and_a_file_holds_a_value(tmp_path):
     assert load_settings(flags, environ).landing_path == "/from/flag"
 
 
+def test_views_are_made_only_on_request():
+    environ = LOCAL | {"DXR_DELTA_TABLE": "main.dxr.files"}
+    asked = [[], ["--create-views"], ["--create-views=true"], ["--create-views", "--dxr-delta-path", "/x/files"]]
+    flags = [vars(argument_parser().parse_args(words)) for words in asked]
+    assert [load_settings(some, environ).create_views for some in flags] == [False, True, True, True]
+    assert load_settings({}, environ | {"CREATE_VIEWS": "true"}).create_views
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
@@ -123,6 +131,12 @@ def test_a_flag_comes_before_the_environment_and_a_file_holds_a_value(tmp_path):
             ["INGEST_TRIGGER", "serverless", "available-now"],
         ),
         ({"INGEST_TRIGGER": "continuous", "IS_SERVERLESS": "TRUE"}, ["serverless"]),
+        ({"CREATE_VIEWS": "yes"}, ["CREATE_VIEWS", "yes", "false or true"]),
+        ({"CREATE_VIEWS": "true"}, ["CREATE_VIEWS", "only a path, /data/t/files", "DXR_DELTA_TABLE"]),
+        (
+            {"CREATE_VIEWS": "true", "DXR_DELTA_TABLE": "a.b", "DXR_DELTA_PATH": "", "METADATA_PATH": "/data/t/m"},
+            ["CREATE_VIEWS", "/data/t/m", "METADATA_TABLE"],
+        ),
         ({"SPARK_REMOTE": "local[2]"}, ["SPARK_REMOTE", "local[2]", "sc://"]),
     ],
 )

@@ -48,6 +48,11 @@ SERVICE_MONITOR: Final = {
     "spec": {"selector", "endpoints", "namespaceSelector", "jobLabel"},
     "endpoint": {"port", "path", "interval", "scrapeTimeout", "scheme", "authorization"},
 }
+PROMETHEUS_RULE: Final = {
+    "spec": {"groups"},
+    "group": {"name", "rules", "interval"},
+    "alert": {"alert", "expr", "for", "labels", "annotations"},
+}
 
 # https://kubernetes.io/docs/concepts/security/pod-security-standards/, profile `restricted`.
 VOLUME_TYPES: Final = {
@@ -160,12 +165,20 @@ def _name(document: Manifest) -> str:
 
 
 def _against_schemas(document: Manifest) -> list[str]:
+    spec = document.get("spec", {})
     if document.get("kind") == "ServiceMonitor":
-        spec = document["spec"]
-        unknown = set(spec) - SERVICE_MONITOR["spec"]
-        unknown |= {field for endpoint in spec["endpoints"] for field in set(endpoint) - SERVICE_MONITOR["endpoint"]}
-        return [f"unknown fields {sorted(unknown)}"] if unknown else []
+        return _unknown(SERVICE_MONITOR, spec=[spec], endpoint=spec["endpoints"])
+    if document.get("kind") == "PrometheusRule":
+        groups = spec["groups"]
+        return _unknown(
+            PROMETHEUS_RULE, spec=[spec], group=groups, alert=[rule for one in groups for rule in one["rules"]]
+        )
     return _refusals(json.dumps(document))
+
+
+def _unknown(known: dict[str, set[str]], **parts: list[Manifest]) -> list[str]:
+    unknown = {field for name, found in parts.items() for part in found for field in set(part) - known[name]}
+    return [f"unknown fields {sorted(unknown)}"] if unknown else []
 
 
 @functools.cache  # overlays share most of their objects

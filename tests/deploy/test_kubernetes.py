@@ -135,7 +135,7 @@ def test_the_example_secrets_hold_nothing_that_a_service_would_take():
     assert not any("secrets.example.yaml" in file.read_text() for file in KUBERNETES.rglob("kustomization.yaml"))
 
 
-def test_the_overlay_of_the_readme_is_right_with_the_service_monitor(tmp_path):
+def test_the_overlay_of_the_readme_is_right_with_the_service_monitor_and_the_alerts(tmp_path):
     """The files that the runbook lets people write, beside a checkout of this repository."""
     shutil.copytree(KUBERNETES, tmp_path / "dxr-ingest" / "deploy" / "kubernetes")
     mine = tmp_path / "my-cluster"
@@ -150,7 +150,7 @@ def test_the_overlay_of_the_readme_is_right_with_the_service_monitor(tmp_path):
     ]
     documents = render(mine)
     assert problems(documents) == []
-    assert "ServiceMonitor" in {document["kind"] for document in documents}
+    assert {"ServiceMonitor", "PrometheusRule"} <= {document["kind"] for document in documents}
     images = {one.container["image"] for one in workloads(documents)}
     assert images == {next(iter(images))}
     assert "registry.example.com" not in str(images)

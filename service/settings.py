@@ -63,6 +63,10 @@ def _size(value: object) -> object:
     return value
 
 
+def _lower(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
+
+
 def _http_url(value: str) -> str:
     try:
         url = URL(value)
@@ -116,7 +120,9 @@ class StoreSettings(BaseSettings):
 
     state_dir: Annotated[Path, Field(description="folder of the run store and its lock")] = Path(".dxr-ingest")
     database_url: Annotated[SecretStr | None, Field(description="run store; default: SQLite in STATE_DIR")] = None
-    log_level: Annotated[Literal["debug", "info", "warning", "error"], Field(description="how much is logged")] = "info"
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], BeforeValidator(_lower), Field(description="how much is logged")
+    ] = "info"
 
     @property
     def store_url(self) -> str:
@@ -377,7 +383,7 @@ def masked(settings: StoreSettings) -> dict[str, Any]:
 class _FileVariables(PydanticBaseSettingsSource):
     """`NAME_FILE`: the value is the content of that file, without the white space around it."""
 
-    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
         name = field_name.upper()
         path = os.environ.get(f"{name}_FILE")
         if not path or f"{field_name}_file" in self.settings_cls.model_fields:
@@ -387,8 +393,10 @@ class _FileVariables(PydanticBaseSettingsSource):
         try:
             return Path(path).read_text(encoding="utf-8").strip(), field_name, False
         except (OSError, UnicodeDecodeError) as error:
+            # People put the secret itself there.
+            what = "something" if _is_secret(field) else f"{path},"
             raise ConfigurationError(
-                f"{name}_FILE names {path}, which cannot be read ({type(error).__name__}).", "Mount the file there."
+                f"{name}_FILE names {what} which cannot be read ({type(error).__name__}).", "Mount the file there."
             ) from error
 
     def __call__(self) -> dict[str, Any]:
@@ -431,7 +439,12 @@ def _explain(kind: type[StoreSettings], error: ValidationError) -> tuple[str, st
 
 
 def _found(field: FieldInfo | None, name: str) -> str:
-    if field is None or SecretStr in getattr(field.annotation, "__args__", ()):
+    if field is None or _is_secret(field):
         return "not valid"
     value = os.environ.get(name.upper())
-    return f"{value!r}" if value is not None else "not valid"
+    # An address may hold a password.
+    return f"{value!r}" if value is not None and "://" not in value else "not valid"
+
+
+def _is_secret(field: FieldInfo) -> bool:
+    return SecretStr in getattr(field.annotation, "__args__", ())

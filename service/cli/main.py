@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import json
 import sys
+import traceback
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path  # noqa: TC003 - typer reads the annotations at run time
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -13,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from service import __version__
-from service.errors import DxrIngestError, exit_code
+from service.errors import DxrIngestError, ErrorReport, exit_code
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -55,16 +57,21 @@ ServerOption = Annotated[
 
 
 def run() -> None:
-    """Run the command line; every known error becomes one clear message and its exit code."""
+    """Run the command line; every error becomes one clear message and its exit code."""
     try:
         app(standalone_mode=True)
-    except DxrIngestError as error:
-        if _debug:
-            raise
-        _complain(error)
-        sys.exit(exit_code(error.code))
     except KeyboardInterrupt:
         sys.exit(130)
+    except Exception as error:  # noqa: BLE001 - the edge: the text of one that is not ours may hold a row or a token
+        if _debug:
+            _show_places(error)
+        if isinstance(error, DxrIngestError):
+            report = ErrorReport.of(error)
+        else:
+            hint = "Run it again with --debug, which shows where, and report that."
+            report = replace(ErrorReport.unexpected(error), hint=hint)
+        _complain(report)
+        sys.exit(exit_code(report.code))
 
 
 def _print_version(wanted: bool) -> None:
@@ -308,7 +315,6 @@ def _trigger(asked: Asked, server: str | None, wait_active_s: float, flags: dict
 
     client = _load(ClientSettings, {"service_url": server})
     if client.service_url:
-        _log_to_stderr("warning")
         ended = asyncio.run(trigger.through(client, asked, wait_active_s))
     else:
         settings = _load(Settings, flags)
@@ -321,6 +327,7 @@ def _trigger(asked: Asked, server: str | None, wait_active_s: float, flags: dict
 def _load(kind: type[_Loadable], flags: dict[str, Any] | None = None) -> _Loadable:
     from service import settings
 
+    _log_to_stderr("warning")  # until more is known: without it, Python would print what libraries say as it is
     return settings.load(kind, flags, _config)
 
 
@@ -373,7 +380,17 @@ def _show_run(run: dict[str, Any], output: Output) -> None:
         typer.echo(f"  {run['error']['code']}: {run['error']['message']}\n  {run['error']['hint']}", err=True)
 
 
-def _complain(error: DxrIngestError) -> None:
+def _show_places(error: BaseException) -> None:
+    """The traceback without the texts of errors that are not ours, and without values."""
+    cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    if cause is not None:
+        _show_places(cause)
+        typer.echo("\nThen:\n", err=True)
+    text = error.message if isinstance(error, DxrIngestError) else "its text may hold data and is not shown"
+    typer.echo("".join(traceback.format_tb(error.__traceback__)) + f"{type(error).__qualname__}: {text}", err=True)
+
+
+def _complain(error: ErrorReport) -> None:
     typer.echo(f"error: {error.message}", err=True)
     if error.hint:
         typer.echo(f"  {error.hint}", err=True)

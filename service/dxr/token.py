@@ -47,7 +47,8 @@ async def read_token_file(file: Path) -> str:
     try:
         return await asyncio.to_thread(file.read_text, encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
+        # Its name is not shown: people put the token itself there.
         raise ConfigurationError(
-            f"DXR_BEARER_TOKEN_FILE names {file}, which cannot be read ({type(error).__name__}).",
+            f"DXR_BEARER_TOKEN_FILE names something that cannot be read ({type(error).__name__}).",
             "Mount the secret there, readable for this process.",
         ) from error

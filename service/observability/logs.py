@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
 if TYPE_CHECKING:
     from structlog.typing import EventDict
 
+# The one library whose own words are kept: they say why the service cannot listen, and never what was asked of it.
+_SERVER: Final = "uvicorn.error"
+
 
 def configure(level: str) -> None:
-    """Send our own logs and those of the libraries the same way."""
+    """Our own logs from `level` on, and those of the libraries from warnings on: their details hold what was sent."""
     shared = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -29,7 +32,7 @@ def configure(level: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
+            foreign_pre_chain=[*shared, _without_words],
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 structlog.processors.JSONRenderer(),
@@ -38,10 +41,8 @@ def configure(level: str) -> None:
     )
     root = logging.getLogger()
     root.handlers = [handler]
-    root.setLevel(level.upper())
-    # Libraries tell of their own doings only when something is wrong.
-    for name in ("aiosqlite", "alembic", "asyncio", "aiohttp", "sqlalchemy", "uvicorn.access"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+    root.setLevel(max(logging.WARNING, logging.getLevelNamesMapping()[level.upper()]))
+    logging.getLogger("service").setLevel(level.upper())
 
 
 def _class_and_place(_logger: object, _method: str, event: EventDict) -> EventDict:
@@ -57,4 +58,14 @@ def _class_and_place(_logger: object, _method: str, event: EventDict) -> EventDi
             trace = trace.tb_next
         event["error"] = type(error).__name__
         event["where"] = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else None
+    return event
+
+
+def _without_words(_logger: object, _method: str, event: EventDict) -> EventDict:
+    """Of what a library says, who says it and where: asyncio, for one, puts the text of lost exceptions into words."""
+    record = event["_record"]
+    event["logger"] = record.name
+    if record.name != _SERVER:
+        event["event"] = "library_warns"
+        event.setdefault("where", f"{record.pathname}:{record.lineno}")
     return event

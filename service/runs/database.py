@@ -78,7 +78,15 @@ class Database:
     """One SQLite file or one PostgreSQL database. Every method raises `StoreError` when it does not answer."""
 
     def __init__(self, url: str, clock: Clock) -> None:
-        parsed = sa.make_url(url)
+        """Raises `ConfigurationError` for an address that no driver here takes."""
+        try:
+            parsed = sa.make_url(url)
+            parsed.get_dialect().import_dbapi()
+        except (SQLAlchemyError, ValueError, ImportError):
+            raise ConfigurationError(
+                "DATABASE_URL is not the address of an SQLite or PostgreSQL database.",
+                "Write it as postgresql://user:password@host:5432/database.",
+            ) from None
         self.is_postgresql = parsed.get_backend_name() == "postgresql"
         options: dict[str, Any] = {}
         if self.is_postgresql:

@@ -30,6 +30,7 @@ from tests.simulators.databricks import DatabricksSimulator
 from tests.simulators.databricks import faults as of_databricks
 from tests.simulators.dxr import Classifier, DxrSimulator
 from tests.simulators.dxr import classifier_faults as odc
+from tests.spark.landing_builder import LandingBuilder, reject
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -391,3 +392,66 @@ async def test_databricks_credentials_are_told_nowhere(commands: Commands, dxr: 
             assert done.code == (4 if wrong else 0), done
             assert found_in(done.out + done.err, planted) == []
     check_store(commands.folder / ".dxr-ingest" / "runs.sqlite")
+
+
+def hostile_landing(root: Path) -> int:
+    """Commits full of planted values, good, damaged and made up; how many there are."""
+    landing = LandingBuilder(root)
+    planted = " ".join(EVERYTHING.values())
+    lines = [line for block in PlantedFiles().blocks() for line in block.splitlines()]
+    odd = [
+        *(b'{"fileName":"%b","size":"%b"}' % (planted.encode(), value) for value in (b"9" * 400, b"1e999", b"NaN")),
+        b'{"a":' * 600 + json.dumps(planted).encode() + b"}" * 600,
+        b'{"fileName":"\\ud800' + CONTENT["file name"].encode() + b'","owner":["' + CONTENT["owner"].encode() + b'"]}',
+        CONTENT["phrase"].encode() + b"\x00\xff\xfe",
+        b"",
+    ]
+    landing.commit(1, [lines, odd], rejects=[reject(9, planted.encode(), reason=planted)])
+    damaged = landing.document(2, [lines, lines], day="2026-02-01")
+    (root / damaged["chunks"][0]["path"]).write_bytes(planted.encode())
+    landing.publish(damaged)
+    miscounted = landing.document(3, [lines], day="2026-02-02")
+    miscounted["chunks"][0]["rows"] += 1
+    landing.publish({**miscounted, "rows": miscounted["rows"] + 1})
+    wrong: list[dict[str, Any]] = [
+        {"kind": planted},
+        {"chunks": [{"path": planted}]},
+        {"chunks": planted},
+        {"rows": planted},
+        {"ingestion_date": planted},
+        {"rejects": [planted]},
+    ]
+    for number, change in enumerate(wrong, 4):
+        landing.publish({**landing.document(number, [lines], day="2026-02-03"), **change})
+    landing.publish(landing.document(10, [], day="2026-02-04"), echo())
+    landing.publish(landing.document(11, [], day="2026-02-05"), b"{" + echo())
+    about = {"catalog_name": "c", "schema_name": "s", "volume_name": "v"}
+    path = f"{CONTENT['path']}/it's \\ {CONTENT['file name']}"
+    news = [
+        {"file_path": f"/Volumes/c/s/v/{path}", "relative_path": path, **about, "status": "LABELLED"},
+        {"x": planted},
+    ]
+    scope = {"prefix": f"{CONTENT['path']}/it's \\ \"", "complete": True}
+    options = {"dataset": "dxr_metadata", "kind": "classification", "scope": scope}
+    landing.commit(12, [[json.dumps(one).encode() for one in news]], **options)
+    return 12
+
+
+async def test_the_spark_job_tells_nothing_of_a_hostile_landing(tmp_path: Path) -> None:
+    """Neither on stdout or stderr, where Spark speaks too, nor in its receipts."""
+    commits = hostile_landing(tmp_path / "landing")
+    process = await asyncio.create_subprocess_exec(
+        *(str(Path(COMMAND).with_name("dxr-ingest-tables")), "--debug", "--landing-path", str(tmp_path / "landing")),
+        *("--checkpoint-path", str(tmp_path / "checkpoint"), "--dxr-delta-path", str(tmp_path / "tables" / "files")),
+        cwd=tmp_path,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    async with asyncio.timeout(240):
+        out, err = await process.communicate()
+    assert process.returncode == 0, err.decode()[-3000:]
+    assert b"done: 2 ingested, 0 superseded, 10 refused" in out, out.decode()
+    assert found_in(out + err, EVERYTHING) == []
+    receipts = [path.read_text() for path in (tmp_path / "landing" / "receipts").iterdir()]
+    assert len(receipts) == commits
+    assert found_in("\n".join(receipts), EVERYTHING) == []

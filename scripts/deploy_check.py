@@ -28,7 +28,7 @@ from databricks.sdk.core import Config
 
 from scripts.deploy_check_image import DeployError, Skipped, check_image, working_engine
 from service import __version__
-from service.api.routes import open_pages
+from service.api.routes import health
 from service.cli.main import app
 from service.settings import ClientSettings, Settings
 
@@ -328,7 +328,7 @@ def _service(workload: Workload, documents: Sequence[Manifest]) -> Iterator[str]
     for document in documents:
         if document["kind"] == "Service" and {port["targetPort"] for port in document["spec"]["ports"]} - set(ports):
             yield f"{_name(document)} leads to no port of it"
-    paths = {route.path for route in open_pages.routes}
+    paths = {route.path for route in health.routes}
     for kind in ("startupProbe", "readinessProbe", "livenessProbe"):
         probe = container.get(kind, {}).get("httpGet", {})
         if probe.get("path") not in paths or probe.get("port") not in ports:

@@ -45,7 +45,17 @@ def test_what_is_copied_is_there_and_reaches_the_builder():
 
 
 @pytest.mark.parametrize(
-    "path", [".git/config", ".env", ".venv/bin/python", "tests/demo.py", "service/__pycache__/a.pyc"]
+    "path",
+    [
+        *(".git/config", ".env", ".venv/bin/python", "tests/demo.py", "service/__pycache__/a.pyc"),
+        *(
+            "service/.env",
+            "service/.databrickscfg",
+            "spark_jobs/ca.pem",
+            "service/api/tls.key",
+            "secrets/dxr-token",
+        ),
+    ],
 )
 def test_nothing_else_reaches_the_builder(path):
     assert ignored(path)

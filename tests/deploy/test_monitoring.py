@@ -55,7 +55,12 @@ def queries() -> Iterator[Query]:
 def metrics() -> dict[str, set[str]]:
     """The labels of everything that the service shows, by the names that a query has for it."""
     registry = Metrics()._registry
-    named = {name: set(getattr(one, "_labelnames", ())) for name, one in registry._names_to_collectors.items()}
+    # A registry also knows the families, whose samples have longer names.
+    named = {
+        name: set(one._labelnames)
+        for name, one in registry._names_to_collectors.items()
+        if one._type == "gauge" or name != one._name
+    }
     found = named | {sample.name: set(sample.labels) for family in registry.collect() for sample in family.samples}
     buckets = {name: labels | {"le"} for name, labels in found.items() if name.endswith("_bucket")}
     return found | buckets | OF_PROMETHEUS
@@ -94,7 +99,7 @@ def complaints(query: Query) -> Iterator[str]:
     if wrong := set().union(*(modifier.labels for modifier in grouped)) - every:
         yield f"nothing has the labels {wrong}"
     # Of an aggregation only the labels are left that it is made by.
-    if wrong := query.shown - (set(grouped[0].labels) if grouped else every):
+    if wrong := set(query.shown) - (set(grouped[0].labels) if grouped else every):
         yield f"the result has no labels {wrong}"
 
 

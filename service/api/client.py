@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Self, cast
+import asyncio
+import contextlib
+import json
+from typing import TYPE_CHECKING, Any, Final, Self, cast
 
 import aiohttp
 
 from service.errors import AlreadyActiveError, DxrIngestError, UpstreamError
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Generator
     from types import TracebackType
 
-_TIMEOUT_S = 30.0
+_TIMEOUT_S: Final = 30.0
+# The service says something at least every 15 seconds.
+_SILENCE_S_MAX: Final = 50.0
+_CONNECTS_MAX: Final = 30
+_RECONNECT_AFTER_S: Final = 1.0
 
 
 class ServiceClient:
@@ -48,29 +56,78 @@ class ServiceClient:
         """Ask a run to stop."""
         return await self._call("POST", f"/v1/runs/{run_id}/cancel")
 
-    async def _call(
-        self, method: str, path: str, body: dict[str, Any] | None = None, params: dict[str, str] | None = None
-    ) -> Any:
-        try:
-            async with self._http.request(
-                method, self._url + path, json=body, params=params, allow_redirects=False
+    async def datasets(self, days: int) -> list[dict[str, Any]]:
+        """The datasets with their last days."""
+        return await self._call("GET", "/v1/datasets", params={"days": str(days)})
+
+    async def events(self, run_id: str) -> AsyncGenerator[tuple[str, dict[str, Any]]]:
+        """The events of a run to its end, name and data; a line that breaks is taken up where it broke.
+
+        Raises what the service answers, and `UpstreamError` when it does not answer for too long.
+        """
+        last_id, failed = "", 0
+        while True:
+            try:
+                async for name, event_id, data in self._stream(run_id, last_id):
+                    last_id, failed = event_id, 0
+                    if name == "end" and data["reason"] == "draining":
+                        break
+                    yield name, data
+                    if name == "end":
+                        return
+            except UpstreamError:
+                failed += 1
+                if failed >= _CONNECTS_MAX:
+                    raise
+            await asyncio.sleep(_RECONNECT_AFTER_S)
+
+    async def _stream(self, run_id: str, last_id: str) -> AsyncGenerator[tuple[str, str, dict[str, Any]]]:
+        headers = {"Last-Event-ID": last_id} if last_id else {}
+        timeout = aiohttp.ClientTimeout(total=None, connect=_TIMEOUT_S, sock_read=_SILENCE_S_MAX)
+        with self._mapped():
+            async with self._http.get(
+                f"{self._url}/v1/runs/{run_id}/events", headers=headers, timeout=timeout, allow_redirects=False
             ) as response:
-                answer = await response.json(content_type=None)
-        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+                if response.status != 200:
+                    raise _error(await response.json(content_type=None))
+                fields: dict[str, str] = {}
+                async for line in response.content:
+                    name, _, value = line.decode().rstrip("\n").partition(": ")
+                    if name:
+                        fields[name] = value
+                    elif "event" in fields:
+                        yield fields["event"], fields["id"], json.loads(fields["data"])
+                        fields = {}
+
+    @contextlib.contextmanager
+    def _mapped(self) -> Generator[None]:
+        try:
+            yield
+        except (aiohttp.ClientError, TimeoutError, ValueError, KeyError) as error:
             raise UpstreamError(
                 "SERVICE_UNAVAILABLE",
                 f"The service at {self._url} does not answer as dxr-ingest does ({type(error).__name__}).",
                 "Check --server (SERVICE_URL) and whether it runs.",
             ) from error
+
+    async def _call(
+        self, method: str, path: str, body: dict[str, Any] | None = None, params: dict[str, str] | None = None
+    ) -> Any:
+        with self._mapped():
+            async with self._http.request(
+                method, self._url + path, json=body, params=params, allow_redirects=False
+            ) as response:
+                answer = await response.json(content_type=None)
         if response.status < 300:
             return answer
-        raise _error(cast("dict[str, Any]", answer) if isinstance(answer, dict) else {})
+        raise _error(answer)
 
 
-def _error(problem: dict[str, Any]) -> DxrIngestError:
+def _error(answer: Any) -> DxrIngestError:
+    problem = cast("dict[str, Any]", answer) if isinstance(answer, dict) else {}
     code, detail = str(problem.get("code", "SERVICE_UNAVAILABLE")), str(problem.get("detail", "The service refused."))
     if code == "ALREADY_ACTIVE":
         return AlreadyActiveError("of this request", str(problem.get("run_id")))
-    if code in {"SERVICE_UNAVAILABLE", "STORE_UNAVAILABLE", "STORE_BUSY"}:
+    if code in {"SERVICE_UNAVAILABLE", "STORE_UNAVAILABLE", "STORE_BUSY", "TOO_MANY_STREAMS"}:
         return UpstreamError(code, detail, str(problem.get("hint", "")))
     return DxrIngestError(code, detail, str(problem.get("hint", "")))

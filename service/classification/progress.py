@@ -31,12 +31,6 @@ class Progress:
         self.reasons = Counter({code: count for code, count in told.items() if code not in {LABELLED, DELETED}})
         self.scanned = self.labelled + sum(self.reasons.values())
 
-    def headline(self) -> str:
-        """One line for people."""
-        told = f"{self.scanned:,} scanned, {self.unchanged:,} unchanged, {self.labelled:,} labelled"
-        without = sum(self.reasons.values())
-        return f"{told}, {without:,} without labels" if without else told
-
     def as_dict(self) -> dict[str, Any]:
         """For the run's `progress`."""
         return {**self.counts(), "submitted": self.submitted, "lanes": dict(self.lanes)}

@@ -204,16 +204,9 @@ def list_runs(
     if output is Output.JSON:
         typer.echo(json.dumps(found))
         return
-    from rich.console import Console
-    from rich.table import Column, Table
+    from service.cli.table import lines_of, width
 
-    table = Table(Column("id", no_wrap=True), "dataset", "date", "state", "rows", "created", "error", box=None)
-    for one in found:
-        code = one["error"]["code"] if one["error"] else ""
-        rows = one["counts"].get("rows", one["progress"].get("rows", ""))
-        cells = (one["id"], one["dataset"], one["ingestion_date"], one["state"], rows, one["created_at"][:19], code)
-        table.add_row(*map(str, cells))
-    Console().print(table if found else "no runs")
+    typer.echo("\n".join(lines_of(found, width())) if found else "no runs")
 
 
 @runs_app.command("show")
@@ -231,6 +224,31 @@ def show_run(run_id: str, server: ServerOption = None, output: OutputOption = Ou
             return (await store.get(run_id)).as_dict()
 
     _show_run(asyncio.run(fetch()), output)
+
+
+@runs_app.command("watch")
+def watch_run(run_id: str, server: ServerOption = None, output: OutputOption = Output.TEXT) -> None:
+    """A run until nothing more will happen to it: landed and its receipt seen (for at most 15 minutes), or failed.
+
+    Ends with the exit code of the run.
+    """
+    from service.cli import watch
+    from service.cli.trigger import code_of
+    from service.errors import NotFoundError
+
+    async def follow() -> dict[str, Any]:
+        if client := _client(server):
+            async with client:
+                return await watch.shown(client.events(run_id))
+        async with _opened_store() as store:
+            if store is None:
+                raise NotFoundError(f"There is no run {run_id}.", "There is no run store yet.")
+            return await watch.in_store(store, run_id)
+
+    _log_to_stderr("error")
+    run = asyncio.run(follow())
+    _show_run(run, output)
+    raise typer.Exit(code_of(run))
 
 
 @runs_app.command("cancel")
@@ -252,6 +270,48 @@ def cancel_run(run_id: str, server: ServerOption = None, output: OutputOption = 
             return run.as_dict()
 
     _show_run(asyncio.run(ask()), output)
+
+
+@app.command()
+def status(
+    dataset: Annotated[str | None, typer.Option(help="only this one")] = None,
+    days: Annotated[
+        int | None, typer.Option(min=1, max=365, help="show and judge so many days up to yesterday")
+    ] = None,
+    date: Annotated[str | None, typer.Option(help="judge this day, YYYY-MM-DD (default: yesterday)")] = None,
+    server: ServerOption = None,
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """Was yesterday complete? Ends with 0, or with 6 when a day that is judged is missing or not complete.
+
+    All datasets of the configuration are judged, all times are UTC. Without --days and --date, yesterday is.
+    """
+    from service.cli import status as days_of
+    from service.cli.strip import dates_judged, judged, lacking, verdict
+    from service.errors import NotFoundError, RefusedError
+    from service.settings import Settings
+
+    back = days_of.days_back(date) if date else 0
+    if back not in range(366):
+        raise RefusedError("UNPROCESSABLE", "--date is no day of the last year.", "Write it as YYYY-MM-DD.")
+    shown = 1 + max(back, days or days_of.DAYS_SHOWN)
+
+    async def fetch() -> list[dict[str, Any]]:
+        if client := _client(server):
+            async with client:
+                return await client.datasets(shown)
+        return await days_of.looked_up(_load(Settings), shown)
+
+    _log_to_stderr("error")
+    found = [one for one in asyncio.run(fetch()) if dataset in {None, one["dataset"]}]
+    if dataset and not found:
+        raise NotFoundError(f"There is no dataset {dataset}.", "`dxr-ingest status` shows all.")
+    lacks = list(lacking(judged(found, dataset), dates_judged(found, days, date)))
+    if output is Output.JSON:
+        typer.echo(json.dumps(found))
+    else:
+        days_of.render(found, lacks)
+    raise typer.Exit(verdict(lacks))
 
 
 @app.command()

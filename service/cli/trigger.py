@@ -110,13 +110,13 @@ async def here(settings: Settings, asked: Asked) -> Ended:
         if claim is None:  # a replica of the service on the same store was quicker
             await _until_others_ended(service.store, run_id)
             ended = (await service.store.get(run_id)).as_dict()
-            return Ended(ended, _code(ended))
+            return Ended(ended, code_of(ended))
         work = Work(claim)
         task = work.begin(service.execution)
         with _signals_stop(work) as received:
             await shown(task, work.progress)
         ended = (await service.store.get(run_id)).as_dict()
-    return Ended(ended, 128 + received[0] if received and ended["commit"] is None else _code(ended))
+    return Ended(ended, 128 + received[0] if received and ended["commit"] is None else code_of(ended))
 
 
 async def _created_or_left(store: RunStore, request: Request, *, alone: bool) -> str:
@@ -166,7 +166,7 @@ async def through(settings: ClientSettings, asked: Asked, wait_active_s: float) 
             task = asyncio.create_task(_until_ended(client, run["id"], asked.progress, None, None))
             await shown(task, asked.progress)
             run = task.result()
-            return Ended(run, _code(run))
+            return Ended(run, code_of(run))
 
 
 async def _until_ended(
@@ -194,7 +194,8 @@ def _said(asked: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in asked.items() if value not in {None, False}}
 
 
-def _code(run: dict[str, Any]) -> int:
+def code_of(run: dict[str, Any]) -> int:
+    """The exit code of a run that has ended."""
     match run["state"]:
         case State.LANDED | State.INGESTED:
             return 0

@@ -62,7 +62,7 @@ class Datasets:
         now = self._clock.now()
         since = now - dt.timedelta(days=days - 1)
         told, first_days = await self._told_by_store(since.date().isoformat())
-        spoken_for = {fact.run_id for fact in told if fact.landed_at}
+        spoken_for = {fact.run_id for fact in told if fact.landed_at and fact.receipt}
         landed = await self._told_by_landing(spoken_for, microseconds(since - _SLACK))
         for name in self._names:
             date = from_microseconds(name.sequence).date().isoformat()
@@ -84,10 +84,10 @@ class Datasets:
         return found
 
     async def _told_by_landing(self, spoken_for: Collection[str], oldest: int) -> Sequence[Landed]:
-        """Commits that the store does not speak for: of another store, or of runs that it believes to have failed."""
+        """Commits on which the store does not know the verdict: without it, of another store, of runs that it lost."""
         seen = await self._look()
         names = [name for name in self._names if name.sequence >= oldest and name.run_id not in spoken_for]
-        names = await self._not_in_store(names)
+        names = await self._not_judged_in_store(names)
         if seen:
             try:
                 async with _in_time():
@@ -142,19 +142,17 @@ class Datasets:
         rows = await _rows(self._store, query)
         return [_of_row(row) for row in rows], {row["dataset"]: row["first_at"][: len("YYYY-MM-DD")] for row in rows}
 
-    async def _not_in_store(self, names: Sequence[CommitName]) -> list[CommitName]:
-        """Without those that the store knows to have landed: newer ones of their day speak for them."""
+    async def _not_judged_in_store(self, names: Sequence[CommitName]) -> list[CommitName]:
+        """Without those of whose receipts the store knows: newer ones of their day speak for them."""
         if self._store is None:
             return list(names)
         ids = [name.run_id for name in names if not self._ledger.knows(name)]
-        landed = set[str]()
+        judged = set[str]()
         for start in range(0, len(ids), _IDS_AT_ONCE_MAX):
             some = runs.c.id.in_(ids[start : start + _IDS_AT_ONCE_MAX])
-            landed |= {
-                row["id"]
-                for row in await _rows(self._store, sa.select(runs.c.id).where(some, runs.c.commit_path.is_not(None)))
-            }
-        return [name for name in names if name.run_id not in landed]
+            query = sa.select(runs.c.id).where(some, runs.c.commit_path.is_not(None), runs.c.receipt.is_not(None))
+            judged |= {row["id"] for row in await _rows(self._store, query)}
+        return [name for name in names if name.run_id not in judged]
 
 
 @contextlib.asynccontextmanager

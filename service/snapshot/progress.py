@@ -24,11 +24,6 @@ class Progress:
         """A new attempt starts from nothing."""
         self.__init__(rows_before=rows_before)
 
-    def headline(self) -> str:
-        """One line for people. DXR tells no total: what has come, never a share."""
-        figures = f"{self.rows:,} rows, {self.raw_bytes / 1e6:,.0f} MB, {self.chunks} chunks"
-        return f"{figures}, {self.rejected_rows:,} rejected" if self.rejected_rows else figures
-
     def as_dict(self) -> dict[str, int | None]:
         """For the run's `progress`."""
         return asdict(self)

@@ -142,6 +142,17 @@ async def test_what_another_store_landed_counts(opened: Service, make_settings: 
         assert (await until_day(client, "file_metadata", day_of(opened, 0), "complete"))["run_id"] == waiting.id
 
 
+async def test_a_receipt_counts_before_the_store_has_noted_it(opened: Service) -> None:  # noqa: F811
+    """Where only commands run, nobody looks for receipts; of two snapshots of a day the first may be in its table."""
+    first, second = await snapshot(opened), await snapshot(opened)
+    receipt_of(root(opened), first.id)
+    [day] = (await opened.datasets.of_days(1))[0].days
+    assert (day.state, day.fact and day.fact.run_id) == ("complete", first.id)
+    receipt_of(root(opened), second.id)
+    [day] = (await opened.datasets.of_days(1))[0].days
+    assert (day.state, day.fact and day.fact.run_id) == ("complete", second.id)
+
+
 async def test_the_landing_has_the_last_word_on_a_run_that_the_store_believes_to_have_failed(
     api: httpx2.AsyncClient,  # noqa: F811
     opened: Service,  # noqa: F811

@@ -32,6 +32,7 @@ def create_app(service: Service, tokens: Tokens) -> Gate:
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     app.state.service = service
+    service.metrics.follow_api_tokens(lambda: tokens.stale)
     problems.install(app)
     for router in (v1, datasets.router, events.router, health, pages):
         app.include_router(router)

@@ -13,7 +13,7 @@ from service.errors import DxrIngestError
 from service.runs.model import State
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from service.runs.model import Run
 
@@ -85,11 +85,18 @@ class Metrics:
             "landing_last_success_timestamp_seconds", "When a look at the landing succeeded last; 0: it never did."
         )
         self._streams = self._gauge("event_streams", "Open streams of events of this process.")
+        self._stale_tokens = self._gauge(
+            "api_tokens_stale", "1 while SERVICE_API_TOKENS_FILE cannot be used and the tokens from before count."
+        )
         Info("dxr_ingest_build", "The version that runs.", registry=self._registry).info({"version": __version__})
         ProcessCollector(registry=self._registry)
 
     def _gauge(self, name: str, meaning: str) -> Gauge:
         return Gauge(f"dxr_ingest_{name}", meaning, registry=self._registry)
+
+    def follow_api_tokens(self, stale: Callable[[], bool]) -> None:
+        """Show what `stale` says whenever metrics are read."""
+        self._stale_tokens.set_function(stale)
 
     def run_ended(self, run: Run, seconds: float) -> None:
         """Count a run that this process carried out."""

@@ -16,6 +16,7 @@ from tests.integration.serving import FULL, READ_ONLY, is_problem, served, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
 
     import httpx2
     from structlog.typing import EventDict
@@ -133,3 +134,19 @@ async def test_a_crash_tells_an_id_and_nothing_of_itself(
     [crash] = [line for line in log if line["event"] == "request_crashed"]
     assert crash["request_id"] == problem["request_id"]
     assert (await api.get("/healthz")).status_code == 200
+
+
+async def test_a_token_file_that_broke_shows_in_the_metrics(
+    dxr: DxrSimulator, make_settings: MakeSettings, tmp_path: Path
+) -> None:
+    file = tmp_path / "tokens"
+    file.write_text(f"ops:{FULL}")
+    settings = make_settings(dxr_base_url=dxr.url, service_api_tokens_file=str(file))
+    async with wiring.opened(settings) as service, served(service) as api:
+        assert "dxr_ingest_api_tokens_stale 0.0" in (await api.get("/metrics")).text
+        file.write_text("ops:short")
+        assert "dxr_ingest_api_tokens_stale 1.0" in (await api.get("/metrics")).text
+        file.write_text(f"ops:{READ_ONLY}")
+        is_problem(await api.get("/metrics"), 401, "UNAUTHORIZED")
+        text = (await api.get("/metrics", headers={"Authorization": f"Bearer {READ_ONLY}"})).text
+        assert "dxr_ingest_api_tokens_stale 0.0" in text

@@ -7,6 +7,7 @@
     ├── LandingError            make room or grant the right, then try again  exit 1 (4 when permission is missing)
     ├── RefusedError            look at the request or the data; a repeat would end the same way   exit 1
     ├── AlreadyActiveError      wait for the active run, or cancel it         exit 7
+    ├── BusyError               the service has enough to do: wait, then try again   exit 5
     ├── NotFoundError           the name is wrong                             exit 1
     ├── StoreError              the run store is away: wait, then try again   exit 5
     └── LeaseLostError          drop the run without a word: another process carries it out
@@ -77,6 +78,12 @@ class AlreadyActiveError(DxrIngestError):
         self.run_id = run_id
 
 
+class BusyError(DxrIngestError):
+    """A bound of the service is reached; later there is room again."""
+
+    retryable = True
+
+
 class NotFoundError(DxrIngestError):
     """There is nothing of that name."""
 
@@ -136,6 +143,8 @@ _EXIT_CODES = {
     "STORE_UNAVAILABLE": 5,
     "STORE_BUSY": 5,
     "TOO_MANY_STREAMS": 5,
+    "TOO_MANY_CONNECTIONS": 5,
+    "TOO_MANY_RUNS": 5,
     "INCOMPLETE": 6,
     "ALREADY_ACTIVE": 7,
     "INTERRUPTED": 130,

@@ -265,6 +265,9 @@ class Settings(ClientSettings):
     service_lease_seconds: Annotated[
         float, Field(gt=0, description="how long a run stays a process's that is not heard of any more")
     ] = 15
+    runs_active_max: Annotated[
+        int, Field(ge=1, description="queued and running runs that triggers over HTTP may make")
+    ] = 100
     run_takeovers_max: Annotated[
         int, Field(ge=0, description="how often a run goes on after its process ended, then it fails")
     ] = 50

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 import uuid_utils
 from sqlalchemy.exc import IntegrityError
 
-from service.errors import AlreadyActiveError, ErrorReport, NotFoundError, RefusedError, StoreError
+from service.errors import AlreadyActiveError, BusyError, ErrorReport, NotFoundError, RefusedError, StoreError
 from service.runs.database import now_us, whole
 from service.runs.model import ACTIVE, Kind, Request, Run, State, predecessors
 from service.runs.schema import attempts, batches, chunks, files, idempotency_keys, runs, slots
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 # Databases bound the number of parameters of a statement.
 _IDS_AT_ONCE_MAX: Final = 500
+_TRIES_MAX: Final = 5
 _DAY_US: Final = 24 * 3600 * 1_000_000
 _WAITING_FOR_RECEIPT: Final = (State.LANDED.value, State.PARTIAL.value)
 
@@ -67,11 +68,11 @@ class RunStore:
             await connection.execute(sa.select(sa.literal(1)))
 
     @whole
-    async def create(self, request: Request, key: IdempotencyKey | None = None) -> Run:
+    async def create(self, request: Request, key: IdempotencyKey | None = None, active_max: int | None = None) -> Run:
         """A new queued run, or the one that the same key made within the last day.
 
-        Raises `AlreadyActiveError` when the dataset has an active one, `RefusedError` (`UNPROCESSABLE`) when the key
-        was used for another body. Neither is remembered for the key.
+        Raises `AlreadyActiveError` when the dataset has an active one, `BusyError` when `active_max` others are active,
+        `RefusedError` (`UNPROCESSABLE`) when the key was used for another body. None of it is remembered for the key.
         """
         row: dict[str, Any] = {
             "id": str(uuid_utils.uuid7()),
@@ -86,22 +87,30 @@ class RunStore:
         }
         if key is not None and (before := await self._run_of_key(key)):
             return before
-        try:
-            async with self.database.begin() as connection:
-                if key is not None:
-                    old = idempotency_keys.c.created_us < now_us() - _DAY_US
-                    await connection.execute(idempotency_keys.delete().where(old))
-                    known = {"scope": key.scope, "body": key.body, "run_id": row["id"], "created_us": now_us()}
-                    await connection.execute(idempotency_keys.insert().values(**known))
-                created = await connection.execute(runs.insert().values(row).returning(runs))
-                return run_of(created.mappings().one())
-        except IntegrityError as error:
-            if key is not None and (before := await self._run_of_key(key)):
-                return before
-            active = await self._one(runs.c.dataset == request.dataset, runs.c.state.in_(_values(ACTIVE)))
-            if active is None:  # it ended between the two statements
-                raise StoreError("STORE_BUSY", "The run store was busy.", "Trigger again.") from error
-            raise AlreadyActiveError(request.dataset, active.id) from error
+        for _ in range(_TRIES_MAX):
+            try:
+                return await self._insert(row, key, active_max)
+            except IntegrityError:
+                if key is not None and (before := await self._run_of_key(key)):
+                    return before
+                if active := await self._one(runs.c.dataset == request.dataset, runs.c.state.in_(_values(ACTIVE))):
+                    raise AlreadyActiveError(request.dataset, active.id) from None
+            # It ended between the two statements.
+        raise StoreError("STORE_BUSY", "The run store was busy.", "Trigger again.")
+
+    async def _insert(self, row: dict[str, Any], key: IdempotencyKey | None, active_max: int | None) -> Run:
+        async with self.database.begin() as connection:
+            if key is not None:
+                old = idempotency_keys.c.created_us < now_us() - _DAY_US
+                await connection.execute(idempotency_keys.delete().where(old))
+                known = {"scope": key.scope, "body": key.body, "run_id": row["id"], "created_us": now_us()}
+                await connection.execute(idempotency_keys.insert().values(**known))
+            created = (await connection.execute(runs.insert().values(row).returning(runs))).mappings().one()
+            if active_max is not None:
+                active = sa.select(sa.func.count()).where(runs.c.state.in_(_values(ACTIVE)))
+                if (await connection.scalar(active) or 0) > active_max:
+                    raise BusyError("TOO_MANY_RUNS", f"There are {active_max} active runs already.", "Try again later.")
+            return run_of(created)
 
     @whole
     async def _run_of_key(self, key: IdempotencyKey) -> Run | None:

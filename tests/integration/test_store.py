@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from service.clock import SystemClock, as_text
 from service.errors import (
     AlreadyActiveError,
+    BusyError,
     ConfigurationError,
     ErrorReport,
     LeaseLostError,
@@ -322,6 +323,46 @@ class TestHistory:
             None,
         )
         assert await stored.store.unsure() == []
+
+
+async def test_active_runs_are_bounded(store: RunStore) -> None:
+    key = IdempotencyKey.of("ops", "snapshots", "1", {})
+    first = await store.create(ASKED, key, active_max=2)
+    await store.create(replace(ASKED, dataset="b"), active_max=2)
+    third = IdempotencyKey.of("ops", "snapshots", "3", {})
+    with pytest.raises(BusyError) as caught:
+        await store.create(replace(ASKED, dataset="c"), third, active_max=2)
+    assert (caught.value.retryable, exit_code(caught.value.code)) == (True, 5)
+    assert (await store.create(ASKED, key, active_max=2)).id == first.id  # a repeat makes no run
+    with pytest.raises(AlreadyActiveError):
+        await store.create(ASKED, active_max=2)
+    await store.cancel_queued(first.id)
+    made = await store.create(replace(ASKED, dataset="c"), third, active_max=2)  # the refusal is not remembered
+    assert {run.id for run in await store.list(RunFilter(state="queued"), 10)} >= {made.id}
+
+
+async def test_a_trigger_at_the_end_of_a_run_is_told_something_definite(store: RunStore) -> None:
+    async def trigger() -> str:
+        try:
+            return (await store.create(ASKED)).id
+        except AlreadyActiveError as active:
+            return active.run_id
+
+    async def end(run_id: str) -> None:
+        await store.cancel_queued(run_id)
+
+    run_id = await trigger()
+    for _ in range(50):
+        *told, _end = await asyncio.gather(trigger(), trigger(), trigger(), end(run_id))
+        assert all(told)
+        run_id = await trigger()
+
+
+async def test_a_thousand_repeats_of_a_key_make_one_run(store: RunStore) -> None:
+    key = IdempotencyKey.of("ops", "snapshots", "1", {})
+    made = [run.id for _ in range(20) for run in await asyncio.gather(*(store.create(ASKED, key) for _ in range(50)))]
+    assert (len(made), len(set(made))) == (1000, 1)
+    assert len(await store.list(RunFilter(), 10)) == 1
 
 
 async def test_lists_are_newest_first_with_a_cursor(store: RunStore) -> None:

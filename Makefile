@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test crash deploy-check lint sbom licences audit format bench lock clean
+.PHONY: help setup demo test crash fuzz deploy-check lint sbom licences audit format bench lock clean
 
 help: ## list these targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ test: setup ## the whole suite
 
 crash: setup ## kill, freeze and terminate real processes at random: KILLS=200 SEED=…
 	@$(BIN)/python -m tests.crash --kills $(or $(KILLS),200) $(if $(SEED),--seed $(SEED))
+
+fuzz: setup ## schemathesis with all its checks against the real service: CASES=5000 SEED=…
+	@$(BIN)/python -m tests.fuzz --cases $(or $(CASES),5000) $(if $(SEED),--seed $(SEED))
 
 deploy-check: setup ## Kubernetes manifests and image: strict schemas, Pod Security, settings; builds and runs the image where there is a container engine
 	@$(BIN)/python -m scripts.deploy_check

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Final
 
 from fastapi import FastAPI
 
 from service import __version__
 from service.api import datasets, events, problems
+from service.api.description import describe
 from service.api.gate import Gate
 from service.api.routes import health, pages, v1
 
@@ -22,13 +24,16 @@ _PAGES: Final = frozenset({"/metrics", "/openapi.json"})
 
 def create_app(service: Service, tokens: Tokens) -> Gate:
     """The application over an opened service; without tokens it is open, which only a loopback address may be."""
+    open_paths = _OPEN | _PAGES if service.settings.service_open_pages else _OPEN
     app = FastAPI(
         title="dxr-ingest",
+        description="Triggers and shows runs that land the metadata of a Data X-Ray tenant for Delta tables.",
         version=__version__,
         openapi_url=None,
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,  # a redirect would be built from the Host header
+        generate_unique_id_function=lambda route: route.name,
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     app.state.service = service
@@ -36,4 +41,6 @@ def create_app(service: Service, tokens: Tokens) -> Gate:
     problems.install(app)
     for router in (v1, datasets.router, events.router, health, pages):
         app.include_router(router)
-    return Gate(app, tokens, _OPEN | _PAGES if service.settings.service_open_pages else _OPEN)
+    told = functools.cache(lambda: describe(app, service.settings, open_paths, secured=bool(tokens.current())))
+    app.openapi = told  # pyright: ignore[reportAttributeAccessIssue] - as FastAPI's documentation does it
+    return Gate(app, tokens, open_paths)

@@ -128,6 +128,13 @@ def _error(answer: Any) -> DxrIngestError:
     code, detail = str(problem.get("code", "SERVICE_UNAVAILABLE")), str(problem.get("detail", "The service refused."))
     if code == "ALREADY_ACTIVE":
         return AlreadyActiveError("of this request", str(problem.get("run_id")))
-    if code in {"SERVICE_UNAVAILABLE", "STORE_UNAVAILABLE", "STORE_BUSY", "TOO_MANY_STREAMS"}:
+    if code in {
+        "SERVICE_UNAVAILABLE",
+        "STORE_UNAVAILABLE",
+        "STORE_BUSY",
+        "TOO_MANY_CONNECTIONS",
+        "TOO_MANY_RUNS",
+        "TOO_MANY_STREAMS",
+    }:
         return UpstreamError(code, detail, str(problem.get("hint", "")))
     return DxrIngestError(code, detail, str(problem.get("hint", "")))

@@ -14,7 +14,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 from service.api import form
 from service.api.headers import new_request_id, with_ours
 from service.api.problems import MEDIA_TYPE, document, status_of
-from service.errors import DxrIngestError, RefusedError, StoreError
+from service.errors import BusyError, DxrIngestError, RefusedError
 
 if TYPE_CHECKING:
     import asyncio
@@ -73,7 +73,7 @@ class Connection(H11Protocol):
         super().connection_made(transport)
         self._deadline = self.loop.call_later(self._bounds.request_timeout_s, self._expired)
         if len(self.connections) > self._bounds.connections_max and not self._made_room():
-            self._refuse(StoreError("TOO_MANY_CONNECTIONS", "There are too many connections.", "Try again later."))
+            self._refuse(BusyError("TOO_MANY_CONNECTIONS", "There are too many connections.", "Try again later."))
 
     def data_received(self, data: bytes) -> None:
         """Bytes have come: a part of a request starts its deadline, the whole of it ends that."""

@@ -7,13 +7,13 @@ from typing import Annotated, Any, Final, Literal
 from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, Field
 
-from service.api.access import PROBLEMS, ServiceDep, bearer
+from service.api.access import ServiceDep, bearer
+from service.api.description import answer, problems
+from service.api.models import DatasetsQuery
 from service.errors import DxrIngestError, StoreError
-from service.runs.datasets import DAYS_MAX
 
-router = APIRouter(prefix="/v1", dependencies=[Depends(bearer)], responses=PROBLEMS)
+router = APIRouter(prefix="/v1", tags=["datasets"], dependencies=[Depends(bearer)])
 
-_DAYS_SHOWN: Final = 30
 _DAY: Final[dict[str, Any]] = {
     "date": "2026-11-21",
     "state": "complete",
@@ -26,6 +26,20 @@ _DAY: Final[dict[str, Any]] = {
     "quarantined_rows": 59,
     "landed_at": "2026-11-21T02:04:11.000000Z",
     "ingested_at": "2026-11-21T02:10:43.000000Z",
+}
+
+
+_DATASET: Final = {
+    "dataset": "file_metadata",
+    "kind": "snapshot",
+    "configured": True,
+    "first_day": "2026-10-01",
+    "data_as_of": "2026-11-21T02:00:00.000000Z",
+    "freshness_seconds": 43200,
+    "last_complete": _DAY,
+    "landing_seen_at": "2026-11-22T14:00:00.000000Z",
+    "missing_days": [],
+    "days": [_DAY],
 }
 
 
@@ -54,25 +68,6 @@ class DayBody(BaseModel):
 class DatasetBody(BaseModel):
     """A dataset and its last days, the oldest first; the last one is today."""
 
-    model_config = {
-        "json_schema_extra": {
-            "examples": [
-                {
-                    "dataset": "file_metadata",
-                    "kind": "snapshot",
-                    "configured": True,
-                    "first_day": "2026-10-01",
-                    "data_as_of": "2026-11-21T02:00:00.000000Z",
-                    "freshness_seconds": 43200,
-                    "last_complete": _DAY,
-                    "landing_seen_at": "2026-11-22T14:00:00.000000Z",
-                    "missing_days": [],
-                    "days": [_DAY],
-                }
-            ]
-        }
-    }
-
     dataset: str
     kind: Literal["snapshot", "classification"]
     configured: bool = Field(description="whether it is expected every day")
@@ -85,15 +80,19 @@ class DatasetBody(BaseModel):
     days: list[DayBody]
 
 
-@router.get("/datasets", response_model=list[DatasetBody])
+@router.get(
+    "/datasets",
+    response_model=list[DatasetBody],
+    responses={200: answer([_DATASET], description="Every dataset by its name."), **problems(422)},
+)
 async def list_datasets(
     service: ServiceDep,
-    days: Annotated[int, Query(ge=1, le=DAYS_MAX, description="how many days up to today")] = _DAYS_SHOWN,
+    wanted: Annotated[DatasetsQuery, Query()],
 ) -> list[dict[str, Any]]:
     """Per dataset and day: served, landed, ingested, quarantined, missing."""
     datasets = service.datasets
     try:
-        found = await datasets.of_days(days)
+        found = await datasets.of_days(wanted.days)
     except StoreError:
         raise
     except DxrIngestError as error:

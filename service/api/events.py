@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterable
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Header
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
-from service.api.access import PROBLEMS, ServiceDep, bearer
-from service.api.models import ProblemBody
+from service.api.access import ServiceDep, bearer
+from service.api.description import Responses, answer, problems
 from service.api.routes import RunId
 from service.runs.watch import Follower
 
-router = APIRouter(prefix="/v1", dependencies=[Depends(bearer)], responses=PROBLEMS)
+router = APIRouter(prefix="/v1", tags=["runs"], dependencies=[Depends(bearer)])
 
 _STREAM: Final = """event: run
 data: {"id": "01a202f8-192e-72ad-935a-56a1fba81e3a", "state": "running", "attempt": 1, "progress": {"rows": 0}}
@@ -29,15 +29,15 @@ data: {"run_id": "01a202f8-192e-72ad-935a-56a1fba81e3a", "state": "ingested", "r
 id: 21
 
 """
-_ANSWERS: Final[dict[int | str, dict[str, Any]]] = {
-    200: {
-        "description": "`run`: the whole run, at first and when more than its progress changed. `progress`: what a "
+_ANSWERS: Final[Responses] = {
+    200: answer(
+        _STREAM,
+        description="`run`: the whole run, at first and when more than its progress changed. `progress`: what a "
         "running one has done. `end`: the last event, with a reason: `settled` (nothing will change any more), "
         "`no_receipt` (15 minutes after it landed), `draining` (ask again), `forgotten`. Comments keep the line open.",
-        "content": {"text/event-stream": {"example": _STREAM}},
-    },
-    404: {"model": ProblemBody, "description": "there is no such run"},
-    503: {"model": ProblemBody, "description": "the run store is away, or too many streams are open; see Retry-After"},
+        media_type="text/event-stream",
+    ),
+    **problems(404, 422),
 }
 
 

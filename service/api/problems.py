@@ -32,6 +32,7 @@ _STATUS: Final = {
     "UNSUPPORTED_MEDIA_TYPE": 415,
     "CONFIGURATION": 422,
     "UNPROCESSABLE": 422,
+    "TOO_MANY_RUNS": 429,
     "HEAD_TOO_LARGE": 431,
     "INTERNAL": 500,
     "SERVICE_UNAVAILABLE": 503,
@@ -40,7 +41,7 @@ _STATUS: Final = {
     "TOO_MANY_CONNECTIONS": 503,
     "TOO_MANY_STREAMS": 503,
 }
-_RETRY_AFTER_S: Final = {503: 5}
+_RETRY_AFTER_S: Final = {429: 30, 503: 5}
 
 
 def status_of(code: str) -> int:

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
+from fastapi.responses import PlainTextResponse
 
-from service.api.access import PROBLEMS, Caller, ServiceDep, about, bearer
-from service.api.models import ClassificationBody, ProblemBody, RunBody, SnapshotBody
+from service.api.access import Caller, ServiceDep, about, bearer
+from service.api.description import RUN_EXAMPLE, Responses, answer, problems
+from service.api.models import ClassificationBody, Health, RunBody, RunIdField, RunsQuery, SnapshotBody
 from service.api.standing import standing
 from service.errors import RefusedError, StoreError
-from service.landing.layout import DATASET_PATTERN, RUN_ID_PATTERN
 from service.runs.model import Request as RunRequest
-from service.runs.model import State
 from service.runs.store import IdempotencyKey, RunFilter
 from service.runs.triggers import ClassificationRequest, SnapshotRequest, resolve_classification, resolve_snapshot
 from service.wiring import Service
 
-v1 = APIRouter(prefix="/v1", dependencies=[Depends(bearer)], responses=PROBLEMS)
-pages = APIRouter(dependencies=[Depends(bearer)])
-health = APIRouter()
+# A new route says its own answers with an example each; what every route may answer is added by the description.
+v1 = APIRouter(prefix="/v1", tags=["runs"], dependencies=[Depends(bearer)])
+pages = APIRouter(tags=["pages"], dependencies=[Depends(bearer)])
+health = APIRouter(tags=["health"])
 
 IdempotencyKeyHeader = Annotated[
     str | None,
@@ -29,15 +30,17 @@ IdempotencyKeyHeader = Annotated[
         min_length=1,
         max_length=255,
         pattern=r"^[!-~]+$",
-        description="the same key and body within 24 hours answer with the same run",
+        description="the same key and body within 24 hours answer with the same run; another body is refused (422)",
     ),
 ]
-RunId = Annotated[str, Path(pattern=RUN_ID_PATTERN)]
-_CONFLICT: dict[int | str, dict[str, Any]] = {409: {"model": ProblemBody, "description": "an active run is in the way"}}
-_MISSING: dict[int | str, dict[str, Any]] = {404: {"model": ProblemBody, "description": "there is no such run"}}
+RunId = Annotated[RunIdField, Path(description="the run's id")]
+_STARTED: Final[Responses] = {
+    202: answer(RUN_EXAMPLE, "Location", description="The run, which is in the queue or already at work."),
+    **problems(409, 422, 429),
+}
 
 
-@v1.post("/snapshots", status_code=202, response_model=RunBody, responses=_CONFLICT)
+@v1.post("/snapshots", status_code=202, response_model=RunBody, responses=_STARTED)
 async def start_snapshot(
     body: SnapshotBody,
     request: Request,
@@ -54,7 +57,7 @@ async def start_snapshot(
     return await _started(service, request, response, wanted, known)
 
 
-@v1.post("/classifications", status_code=202, response_model=RunBody, responses=_CONFLICT)
+@v1.post("/classifications", status_code=202, response_model=RunBody, responses=_STARTED)
 async def start_classification(
     body: ClassificationBody,
     request: Request,
@@ -74,39 +77,46 @@ async def start_classification(
 async def _started(
     service: Service, request: Request, response: Response, wanted: RunRequest, key: IdempotencyKey | None
 ) -> dict[str, Any]:
-    run = await service.store.create(wanted, key)
+    run = await service.store.create(wanted, key, service.settings.runs_active_max)
     about(request, run.id)
     service.supervisor.wake()
     response.headers["Location"] = f"/v1/runs/{run.id}"
     return run.as_dict()
 
 
-@v1.get("/runs", response_model=list[RunBody])
+@v1.get(
+    "/runs",
+    response_model=list[RunBody],
+    responses={200: answer([RUN_EXAMPLE], "Link", description="A page of runs, newest first.")},
+)
 async def list_runs(
-    request: Request,
-    response: Response,
-    service: ServiceDep,
-    kind: Literal["snapshot", "classification"] | None = None,
-    dataset: Annotated[str | None, Query(pattern=DATASET_PATTERN)] = None,
-    state: State | None = None,
-    limit: Annotated[int, Query(ge=1, le=200)] = 50,
-    cursor: Annotated[str | None, Query(pattern=RUN_ID_PATTERN)] = None,
+    request: Request, response: Response, service: ServiceDep, wanted: Annotated[RunsQuery, Query()]
 ) -> list[dict[str, Any]]:
     """Runs, newest first; the `Link` header leads to the next page."""
-    runs = await service.store.list(RunFilter(kind, dataset, state, cursor), limit + 1)
-    if len(runs) > limit:
-        wanted = {**request.query_params, "cursor": runs[limit - 1].id}
-        response.headers["Link"] = f'</v1/runs?{urlencode(wanted)}>; rel="next"'
-    return [run.as_dict() for run in runs[:limit]]
+    filters = RunFilter(wanted.kind, wanted.dataset, wanted.state, wanted.cursor)
+    runs = await service.store.list(filters, wanted.limit + 1)
+    if len(runs) > wanted.limit:
+        following = {**request.query_params, "cursor": runs[wanted.limit - 1].id}
+        response.headers["Link"] = f'</v1/runs?{urlencode(following)}>; rel="next"'
+    return [run.as_dict() for run in runs[: wanted.limit]]
 
 
-@v1.get("/runs/{run_id}", response_model=RunBody, responses=_MISSING)
+@v1.get(
+    "/runs/{run_id}",
+    response_model=RunBody,
+    responses={200: answer(RUN_EXAMPLE, description="The run."), **problems(404)},
+)
 async def show_run(run_id: RunId, service: ServiceDep) -> dict[str, Any]:
     """One run."""
     return (await service.store.get(run_id)).as_dict()
 
 
-@v1.post("/runs/{run_id}/cancel", status_code=202, response_model=RunBody, responses={**_CONFLICT, **_MISSING})
+@v1.post(
+    "/runs/{run_id}/cancel",
+    status_code=202,
+    response_model=RunBody,
+    responses={202: answer(RUN_EXAMPLE, description="The run, which is asked to stop."), **problems(404, 409)},
+)
 async def cancel_run(run_id: RunId, request: Request, service: ServiceDep) -> dict[str, Any]:
     """Ask a run to stop; it may still end landed, when its commit was on the way."""
     about(request, run_id)
@@ -116,13 +126,13 @@ async def cancel_run(run_id: RunId, request: Request, service: ServiceDep) -> di
     return run.as_dict()
 
 
-@health.get("/healthz")
+@health.get("/healthz", response_model=Health, responses={200: answer({"status": "alive"}, description="It is.")})
 async def alive() -> dict[str, str]:
     """The process answers."""
     return {"status": "alive"}
 
 
-@health.get("/readyz", responses={503: {"model": ProblemBody, "description": "not ready"}})
+@health.get("/readyz", response_model=Health, responses={200: answer({"status": "ready"}, description="It is.")})
 async def ready(service: ServiceDep) -> dict[str, str]:
     """The run store answers, and the service is not draining."""
     if service.supervisor.draining:
@@ -134,14 +144,18 @@ async def ready(service: ServiceDep) -> dict[str, str]:
     return {"status": "ready"}
 
 
-@pages.get("/metrics", response_class=Response)
+@pages.get(
+    "/metrics",
+    response_class=PlainTextResponse,
+    responses={200: answer('dxr_ingest_runs{state="landed"} 1.0', description="Metrics.", media_type="text/plain")},
+)
 async def metrics(service: ServiceDep) -> Response:
     """Prometheus' text format."""
     text = service.metrics.scrape(await standing(service))
     return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
-@pages.get("/openapi.json", include_in_schema=False)
+@pages.get("/openapi.json", responses={200: answer({"openapi": "3.1.0"}, description="OpenAPI 3.1.")})
 async def description(request: Request) -> dict[str, Any]:
     """The description of this API."""
     return request.app.openapi()

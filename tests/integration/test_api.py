@@ -178,6 +178,21 @@ async def test_failures_say_what_to_do(api: httpx2.AsyncClient, dxr: DxrSimulato
     [
         '{"unknown": 1}',
         '{"record_cap": true}',
+        '{"record_cap": 1.5}',
+        '{"record_cap": "1"}',
+        '{"record_cap": 9007199254740992}',
+        '{"query": ""}',
+        '{"query": "a\\u0000b", "dataset": "pii_2"}',
+        '{"dataset": "pii_2", "query": "' + "x" * 8193 + '"}',
+        '{"accept_shrunken": 1}',
+        '{"accept_shrunken": "true"}',
+        '{"ingestion_date": "2026-02-30"}',
+        '{"ingestion_date": "2026-2-3"}',
+        '{"ingestion_date": "20260203"}',
+        '{"dataset": "A"}',
+        '{"dataset": "../x", "query": "x"}',
+        '{"dxr_base_url": "http://evil.example"}',
+        '{"landing_path": "/etc"}',
         '{"record_cap": 0}',
         '{"ingestion_date": 5}',
         "[]",
@@ -253,7 +268,13 @@ async def test_lists_page_by_link(api: httpx2.AsyncClient, opened: Service) -> N
     assert ids == sorted(ids, reverse=True)
 
 
-@pytest.mark.parametrize("query", ["limit=0", "limit=201", "state=odd", "kind=odd", "cursor=x", "dataset=A"])
+@pytest.mark.parametrize(
+    "query",
+    [
+        *("limit=0", "limit=201", "limit=1.0", "limit=+1", "limit=1_0", "limit=", "limit=%E2%91%A0"),
+        *("state=odd", "kind=odd", "cursor=x", "dataset=A", "dataset=", "unknown=1", "token=x"),
+    ],
+)
 async def test_wrong_filters_are_refused(api: httpx2.AsyncClient, query: str) -> None:
     is_problem(await api.get(f"/v1/runs?{query}"), 422, "UNPROCESSABLE")
 
@@ -314,3 +335,51 @@ async def test_a_service_that_drains_is_not_ready(api: httpx2.AsyncClient, opene
     is_problem(refused, 503, "SERVICE_UNAVAILABLE")
     assert refused.headers["retry-after"]
     assert (await api.get("/healthz")).status_code == 200
+
+
+async def test_queued_and_active_runs_are_bounded(dxr: DxrSimulator, make_settings: MakeSettings) -> None:
+    settings = make_settings(dxr_base_url=dxr.url, runs_active_max=2)
+    async with wiring.opened(settings) as service, served(service) as api:
+        await service.supervisor.drain(0, 1)  # what is asked for stays in the queue
+        runs = []
+        for name in ("a", "b"):
+            body, key = {"dataset": name, "query": "size > 1"}, {"Idempotency-Key": name}
+            runs.append((await api.post("/v1/snapshots", json=body, headers=key)).json())
+        refused = await api.post("/v1/snapshots", json={"dataset": "c", "query": "size > 1"})
+        is_problem(refused, 429, "TOO_MANY_RUNS")
+        assert int(refused.headers["retry-after"]) > 0
+        body, key = {"dataset": "a", "query": "size > 1"}, {"Idempotency-Key": "a"}
+        repeated = await api.post("/v1/snapshots", json=body, headers=key)
+        assert (repeated.status_code, repeated.json()["id"]) == (202, runs[0]["id"])
+        assert is_problem(await api.post("/v1/snapshots", json=body), 409, "ALREADY_ACTIVE")["run_id"] == runs[0]["id"]
+        await api.post(f"/v1/runs/{runs[1]['id']}/cancel")
+        room = await api.post("/v1/snapshots", json={"dataset": "c", "query": "size > 1"})
+        assert room.status_code == 202
+
+
+async def test_a_thousand_repeats_of_an_idempotency_key_make_one_run(api: httpx2.AsyncClient, opened: Service) -> None:
+    async def repeat() -> tuple[int, str]:
+        response = await api.post("/v1/snapshots", json={}, headers={"Idempotency-Key": "nightly"})
+        return response.status_code, response.json()["id"]
+
+    told = {answer for _ in range(20) for answer in await asyncio.gather(*(repeat() for _ in range(50)))}
+    [(status, run_id)] = told
+    assert status == 202
+    await until(api, run_id, "landed")
+    assert len(commits(opened)) == 1
+
+
+async def test_reads_are_answered_while_a_snapshot_streams(
+    api: httpx2.AsyncClient, dxr: DxrSimulator, opened: Service
+) -> None:
+    gate = faults.Gate(after_rows=10)
+    dxr.faults.next(gate)
+    run = (await api.post("/v1/snapshots", json={})).json()
+    await gate.reached()
+    reads = await asyncio.gather(*(api.get(f"/v1/runs/{run['id']}") for _ in range(50)))
+    assert {(read.status_code, read.json()["state"]) for read in reads} == {(200, "running")}
+    triggers = await asyncio.gather(*(api.post("/v1/snapshots", json={}) for _ in range(50)))
+    assert {(answer.status_code, answer.json()["run_id"]) for answer in triggers} == {(409, run["id"])}
+    gate.open()
+    await until(api, run["id"], "landed")
+    assert len(commits(opened)) == 1

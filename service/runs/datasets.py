@@ -31,6 +31,8 @@ _log = structlog.get_logger(__name__)
 DAYS_MAX: Final = 366
 # The landing is listed at most so often, however many people look.
 _LOOK_EVERY_S: Final = 1.0
+# While it is away, nobody else shall wait for it so soon.
+_LOOK_AGAIN_S: Final = 10.0
 _LOOK_TIMEOUT_S: Final = 20.0
 # A run may begin before its day does: a date ahead of time.
 _SLACK: Final = dt.timedelta(days=2)
@@ -99,15 +101,16 @@ class Datasets:
     async def _look(self) -> bool:
         """List the commits, unless that was done just now; False while the landing is away."""
         async with self._looking:
-            now_s = self._clock.monotonic_s()
-            if self._looked_s is None or now_s - self._looked_s >= _LOOK_EVERY_S:
-                self._looked_s = now_s
+            pause_s = _LOOK_AGAIN_S if self.landing_error else _LOOK_EVERY_S
+            if self._looked_s is None or self._clock.monotonic_s() - self._looked_s >= pause_s:
                 try:
                     async with _in_time():
                         self._names = await self._ledger.names()
                     self.landing_seen_at, self.landing_error = self._clock.now_text(), None
                 except DxrIngestError as error:
                     self._away(error)
+                # The end counts: whoever waited for this look has no need of another one.
+                self._looked_s = self._clock.monotonic_s()
             if self.landing_error and self.landing_seen_at is None:
                 raise self.landing_error
             return self.landing_error is None

@@ -17,9 +17,13 @@ LINK = re.compile(r"\]\((?!\w+:)([^)#\s]+)[^)]*\)")
 
 @cache
 def functions_of(file: Path) -> frozenset[str]:
-    """The functions and methods of a file of tests; none of one that is not there."""
-    tree = ast.parse(file.read_text()) if file.is_file() else ast.Module([], [])
-    return frozenset(node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+    """The functions of a file of tests, with the class that they stand in; none of one that is not there."""
+    found: set[str] = set()
+    for node in ast.parse(file.read_text()).body if file.is_file() else []:
+        within = node.body if isinstance(node, ast.ClassDef) else [node]
+        before = f"{node.name}::" if isinstance(node, ast.ClassDef) else ""
+        found |= {f"{before}{one.name}" for one in within if isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef)}
+    return frozenset(found)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())

@@ -52,10 +52,10 @@ async def test_of_many_triggers_at_once_one_starts_a_run(service: Service, dxr: 
     assert len(commits(service)) == len(dxr.requests) == 1
 
 
-async def test_trigger_in_the_moment_in_which_a_run_ends_is_asked_to_come_again(
+async def test_trigger_that_finds_nobody_in_its_way_again_and_again_is_asked_to_come_later(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The run that was in the way is gone before anybody could name it."""
+    """Whatever run was in the way is gone before it could be named."""
     request = resolve_snapshot(SnapshotRequest(), service.settings, service.clock.now().date(), "test")
     await service.store.create(request)
 

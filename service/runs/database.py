@@ -79,27 +79,26 @@ class Database:
 
     def __init__(self, url: str, clock: Clock) -> None:
         """Raises `ConfigurationError` for an address that no driver here takes."""
+        options: dict[str, Any] = {}
         try:
             parsed = sa.make_url(url)
-            parsed.get_dialect().import_dbapi()
+            self.is_postgresql = parsed.get_backend_name() == "postgresql"
+            if self.is_postgresql:
+                options = {
+                    "pool_pre_ping": True,
+                    "pool_timeout": _CONNECT_TIMEOUT_S,
+                    "connect_args": {
+                        "timeout": _CONNECT_TIMEOUT_S,
+                        "command_timeout": _STATEMENT_TIMEOUT_S,
+                        "server_settings": {"idle_in_transaction_session_timeout": str(_IDLE_TIMEOUT_MS)},
+                    },
+                }
+            self._engine = create_async_engine(parsed, **options)
         except (SQLAlchemyError, ValueError, ImportError):
             raise ConfigurationError(
                 "DATABASE_URL is not the address of an SQLite or PostgreSQL database.",
                 "Write it as postgresql://user:password@host:5432/database.",
             ) from None
-        self.is_postgresql = parsed.get_backend_name() == "postgresql"
-        options: dict[str, Any] = {}
-        if self.is_postgresql:
-            options = {
-                "pool_pre_ping": True,
-                "pool_timeout": _CONNECT_TIMEOUT_S,
-                "connect_args": {
-                    "timeout": _CONNECT_TIMEOUT_S,
-                    "command_timeout": _STATEMENT_TIMEOUT_S,
-                    "server_settings": {"idle_in_transaction_session_timeout": str(_IDLE_TIMEOUT_MS)},
-                },
-            }
-        self._engine = create_async_engine(parsed, **options)
         if not self.is_postgresql:
 
             def configure(connection: Any, _record: Any) -> None:

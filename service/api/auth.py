@@ -55,11 +55,12 @@ def _parse(number: int, entry: str) -> ApiToken:
     if not _NAME.match(name):
         what = "has no name before the first ':'"
     elif len(value) < TOKEN_CHARS_MIN:
-        what = f"({name}) has a token of fewer than {TOKEN_CHARS_MIN} characters"
+        what = f"has a token of fewer than {TOKEN_CHARS_MIN} characters"
     elif not scopes <= _SCOPES:
-        what = f"({name}) has scopes other than read and trigger"
+        what = "has scopes other than read and trigger"
     else:
         return ApiToken(name, hashlib.sha256(value.encode()).digest(), scopes)
+    # Its name is not shown: of a token that stands alone, that would be the token.
     raise ConfigurationError(
         f"Entry {number} of SERVICE_API_TOKENS {what}.",
         "Write name:token or name:token:read; `openssl rand -hex 32` makes one.",
@@ -112,7 +113,7 @@ def _read(file: Path) -> list[ApiToken]:
         return parse_tokens(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(
-            f"SERVICE_API_TOKENS_FILE names {file}, which cannot be read ({type(error).__name__}).", "Mount it there."
+            f"SERVICE_API_TOKENS_FILE names something that cannot be read ({type(error).__name__}).", "Mount it there."
         ) from error
 
 

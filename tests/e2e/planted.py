@@ -21,9 +21,9 @@ SECRETS: Final = {
     "DXR token": "planted-dxr-token-4b1dfe70c2",
     "API token": "planted-api-token-" + "9c2e" * 8,
     "wrong API token": "planted-wrong-token-" + "71af" * 8,
-    "database password": "planted-database-password-3e",
+    "database password": "planted-database-password-3e",  # pragma: allowlist secret
     "Databricks token": "planted-databricks-token-aa07",
-    "Databricks secret": "planted-databricks-secret-51",
+    "Databricks secret": "planted-databricks-secret-51",  # pragma: allowlist secret
 }
 # What a row of the tenant or a file of the volume says: in chunks, rejects and tables, which are the data.
 CONTENT: Final = {

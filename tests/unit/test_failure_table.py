@@ -1,4 +1,7 @@
-"""docs/failures.md against the code: the codes, metrics, events and switches that it names exist; none is missing."""
+"""docs/failures.md against the code: what it names exists, and no error code of the service is missing in it.
+
+That its tests exist is seen to in `test_documents`.
+"""
 
 from __future__ import annotations
 

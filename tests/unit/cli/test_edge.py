@@ -7,7 +7,6 @@ import pytest
 from service.cli import main
 from service.errors import UpstreamError
 
-
 PERSON = "alice@example.com"
 
 

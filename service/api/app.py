@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 # Everything else needs a token, whether it exists or not.
 _OPEN: Final = frozenset({"/healthz", "/readyz"})
-_PAGES: Final = frozenset({"/metrics", "/openapi.json"})
+_PAGES: Final = frozenset({"/metrics", "/openapi.json", "/docs", "/docs.css"})
 
 
 def create_app(service: Service, tokens: Tokens) -> Gate:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -73,7 +74,8 @@ def problems(*statuses: int) -> Responses:
 
 def answer(example: object, *headers: str, description: str, media_type: str = "application/json") -> dict[str, Any]:
     """An answer of a route with an example; its schema comes from the route's model."""
-    content: dict[str, Any] = {"example": example}
+    # As text, since FastAPI takes everything that is null out of examples.
+    content: dict[str, Any] = {"example": json.dumps(example)}
     if media_type != "application/json":
         content["schema"] = {"type": "string"}
     shown = {name: {**_HEADERS[name], "required": name != "Link"} for name in headers}
@@ -112,6 +114,10 @@ def _with_integers(part: Any) -> Any:
 def _complete(operation: dict[str, Any], *, writes: bool, needs_token: bool) -> None:
     """Add what every route may answer, and the header that every answer has."""
     answers = operation["responses"]
+    for own in answers.values():
+        for content in own["content"].values():
+            if isinstance(content.get("example"), str):
+                content["example"] = json.loads(content["example"])
     common = (*_EVERYWHERE, *((401,) if needs_token else ()), *((403,) if needs_token and writes else ()))
     if "422" in answers:
         common = (*common, 422)

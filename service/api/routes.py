@@ -6,8 +6,9 @@ from typing import Annotated, Any, Final
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
-from fastapi.responses import PlainTextResponse
+from fastapi.responses import HTMLResponse, PlainTextResponse
 
+from service.api import docs
 from service.api.access import Caller, ServiceDep, about, bearer
 from service.api.description import RUN_EXAMPLE, Responses, answer, problems
 from service.api.models import ClassificationBody, Health, RunBody, RunIdField, RunsQuery, SnapshotBody
@@ -159,3 +160,23 @@ async def metrics(service: ServiceDep) -> Response:
 async def description(request: Request) -> dict[str, Any]:
     """The description of this API."""
     return request.app.openapi()
+
+
+@pages.get(
+    "/docs",
+    response_class=HTMLResponse,
+    responses={200: answer("<!doctype html>…", description="HTML.", media_type="text/html")},
+)
+async def docs_page(request: Request) -> str:
+    """The same for people."""
+    return docs.page(request.app.openapi())
+
+
+@pages.get(
+    "/docs.css",
+    response_class=Response,
+    responses={200: answer("body { margin: 2rem }", description="CSS.", media_type="text/css")},
+)
+async def docs_style() -> Response:
+    """How that page looks."""
+    return Response(docs.STYLE, media_type="text/css")

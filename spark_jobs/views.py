@@ -26,7 +26,7 @@ ACCOUNT: Final = (
     "STRUCT<id: STRING, accountType: STRING, realmAccountId: STRING, realmKey: STRING, accountSubType: STRING, "
     "name: STRING, email: STRING>"
 )
-ANNOTATION: Final = "STRUCT<phrase: STRING, locations: ARRAY<STRUCT<start: BIGINT, end: BIGINT>>>"
+ANNOTATION: Final = "STRUCT<phrase: STRING, locations: ARRAY<STRUCT<start: BIGINT, `end`: BIGINT>>>"
 NAMED: Final = "STRUCT<id: STRING, name: STRING>"
 # What the API serves in each field. A field that is not of this form is null, and its text stays beside it.
 TYPES: Final = {

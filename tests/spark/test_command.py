@@ -17,8 +17,6 @@ from spark_jobs.landing import Landing
 from spark_jobs.receipts import Receipt, publish_receipt
 from tests.spark.landing_builder import DAY, rows, run_id
 
-ROOT = Path(__file__).parents[2]
-
 
 @pytest.fixture
 def flags(house):
@@ -64,16 +62,18 @@ def test_a_failure_is_one_sentence_and_a_traceback_only_on_request(house, flags,
     assert "Traceback" in capfd.readouterr().err
 
 
-def test_a_signal_ends_the_continuous_job_cleanly(house, flags):
+def test_a_signal_ends_the_continuous_job_cleanly_and_views_did_not_wait_for_it(house, flags, tmp_path):
     house.landing.commit(1, [rows(1)])
-    command = [sys.executable, "-m", "spark_jobs.ingest", *flags, "--ingest-trigger=continuous"]
-    job = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    named = ["--dxr-delta-table=file_metadata", "--create-views"]  # one that failed would be told
+    command = [sys.executable, "-m", "spark_jobs.ingest", *flags, *named, "--ingest-trigger=continuous"]
+    job = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert job.stdout.readline().startswith("ingested")
     house.landing.commit(2, [rows(2)], day="2026-02-01")  # seen by the running stream
     assert job.stdout.readline().startswith("ingested file_metadata 2026-02-01")
     job.send_signal(signal.SIGINT)  # the one for which pyspark has a handler of its own
     out, err = job.communicate(timeout=60)
-    assert (job.returncode, "Traceback" in err) == (0, False)
+    assert (job.returncode, "Traceback" in err, "cannot be made" in err) == (0, False, False), err
+    assert (Path(house.path("dxr_metadata")) / "_delta_log").is_dir()
     assert out == "done: 2 ingested, 0 superseded, 0 refused; 3 rows, 0 quarantined, 0 commits pending\n"
 
 

@@ -114,13 +114,15 @@ def found(governance: Governance, query: str) -> list[tuple]:
 @contextmanager
 def unreadable(governance: Governance, table: str, *days: date) -> Iterator[None]:
     """The files of these days are not there, so a query that reads them fails."""
-    location = found(governance, f"DESCRIBE DETAIL {table}")[0][4]
+    location = governance.sql(f"DESCRIBE DETAIL {table}").first().location
     folders = [Path(location.removeprefix("file:")) / f"ingestion_date={day}" for day in days]
     for folder in folders:
         folder.rename(folder.with_name(f"hidden-{folder.name}"))
-    yield
-    for folder in folders:
-        folder.with_name(f"hidden-{folder.name}").rename(folder)
+    try:
+        yield
+    finally:
+        for folder in folders:
+            folder.with_name(f"hidden-{folder.name}").rename(folder)
 
 
 def test_every_view_says_what_it_is_and_what_its_columns_are(governance):
@@ -142,7 +144,8 @@ def test_every_view_says_what_it_is_and_what_its_columns_are(governance):
 
 def test_typed_columns_stand_beside_the_texts_that_they_are_of(governance):
     query = "SELECT * FROM file_metadata_typed WHERE ingestion_date = DATE'2026-01-31'"
-    [contract, odd] = governance.sql(f"{query} AND file_id IN ('contract', 'odd') ORDER BY file_id").collect()
+    query = f"{query} AND file_id IN ('contract', 'new', 'odd') ORDER BY file_id"
+    [contract, new, odd] = governance.sql(query).collect()
     assert (contract.labels[0].name, contract.labels_json) == (
         "Confidential",
         json.dumps([CONFIDENTIAL]).replace(" ", ""),
@@ -155,6 +158,9 @@ def test_typed_columns_stand_beside_the_texts_that_they_are_of(governance):
     assert contract.created_time.astimezone(UTC) == datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
     assert (odd.labels, odd.labels_json, odd.created_time) == ([(None, None)], '{"unexpected":"form"}', None)
     assert '"unexpected"' in odd.raw_json
+    iban = new.annotators[0]
+    assert (iban.domain.name, iban.uniquePhrases, iban.annotations[0].locations) == ("Financial", 1, [(1, 2)])
+    assert new.dlpLabels == [("d", "PURVIEW", None, "APPLIED")]
 
 
 def test_the_newest_state_reads_the_newest_day_alone(governance):

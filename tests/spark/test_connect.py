@@ -39,7 +39,8 @@ SCHEMAS = {
 }
 # When something was done, and what the table is called there.
 OWN = {"_ingested_at", "quarantined_at", "started_at", "ended_at", "seconds", "table_name"}
-MANAGED = "--dxr-delta-table=spark_catalog.default.file_metadata"
+# A view that cannot be made would be told, and the exit code 1.
+MANAGED = ("--dxr-delta-table=spark_catalog.default.file_metadata", "--create-views")
 DONE = "done: 3 ingested, 1 superseded, 2 refused; 9 rows, 6 quarantined, 0 commits pending\n"
 
 
@@ -144,7 +145,7 @@ def places(server, spark, tmp_path_factory) -> tuple[Place, Place]:
     fill(classic.landing)
     shutil.copytree(classic.landing.root, connect.landing.root)
     tables = [f"--checkpoint-path={root / 'cp-classic'}", f"--dxr-delta-path={classic.tables / 'file_metadata'}"]
-    with client(server, connect.landing, f"--checkpoint-path={root / 'cp-connect'}", MANAGED) as running:
+    with client(server, connect.landing, f"--checkpoint-path={root / 'cp-connect'}", *MANAGED) as running:
         assert main([f"--landing-path={classic.landing.root}", *tables]) == 0
         out, err = running.communicate(timeout=200)
     assert (running.returncode, out) == (0, DONE), err + server.log()[-20_000:]
@@ -214,7 +215,7 @@ def test_the_ingest_log_and_the_receipts(places):
 def test_the_same_commits_again_change_nothing(places, server, tmp_path):
     connect = places[1]
     before = connect.files()
-    with client(server, connect.landing, f"--checkpoint-path={tmp_path / 'cp'}", MANAGED) as running:
+    with client(server, connect.landing, f"--checkpoint-path={tmp_path / 'cp'}", *MANAGED) as running:
         out, err = running.communicate(timeout=100)
     nothing = "done: 0 ingested, 0 superseded, 0 refused; 0 rows, 0 quarantined, 0 commits pending\n"
     assert (running.returncode, out) == (0, nothing), err

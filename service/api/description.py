@@ -76,7 +76,7 @@ def answer(example: object, *headers: str, description: str, media_type: str = "
     """An answer of a route with an example; its schema comes from the route's model."""
     # As text, since FastAPI takes everything that is null out of examples.
     content: dict[str, Any] = {"example": json.dumps(example)}
-    if media_type != "application/json":
+    if media_type not in {"application/json", "text/event-stream"}:  # of these FastAPI knows the schema
         content["schema"] = {"type": "string"}
     shown = {name: {**_HEADERS[name], "required": name != "Link"} for name in headers}
     return {"description": description, "content": {media_type: content}, "headers": shown}

@@ -49,15 +49,29 @@ class ChunkWriter:
         return self._chunk_bytes_max - self._open.raw_bytes if self._open else 0
 
     def write(self, lines: list[bytes]) -> Iterator[SealedChunk]:
-        r"""Append lines (without ``\n``); yields the parts that this filled."""
-        for batch, batch_bytes in _batches(lines, self._chunk_bytes_max):
-            if self._open and self._open.raw_bytes + batch_bytes > self._chunk_bytes_max:
-                yield from self.close()
-            if self._open is None:
-                name = layout.chunk_name(self._stem, self._number)
-                self._open = _OpenChunk(self._landing.new_part(f"{self._folder}/{name}"))
-                self._number += 1
-            self._open.write(batch, batch_bytes)
+        r"""Append lines (without ``\n``); yields the parts that this filled.
+
+        Each part takes what fits, line by line: where a part ends does not depend on how the lines came.
+        """
+        left_bytes = sum(map(len, lines)) + len(lines)
+        while lines:
+            room_bytes = self.room_bytes if self._open else self._chunk_bytes_max
+            if left_bytes <= room_bytes:
+                self._append(lines, left_bytes)
+                return
+            # A line that is longer than any part gets one of its own.
+            count, taken_bytes = _fitting(lines, room_bytes, lines_min=0 if self._open else 1)
+            if count:
+                self._append(lines[:count], taken_bytes)
+                lines, left_bytes = lines[count:], left_bytes - taken_bytes
+            yield from self.close()
+
+    def _append(self, lines: list[bytes], lines_bytes: int) -> None:
+        if self._open is None:
+            name = layout.chunk_name(self._stem, self._number)
+            self._open = _OpenChunk(self._landing.new_part(f"{self._folder}/{name}"))
+            self._number += 1
+        self._open.write(lines, lines_bytes)
 
     def close(self) -> Iterator[SealedChunk]:
         """Seal the open part, if there is one."""
@@ -106,19 +120,11 @@ class _OpenChunk:
             self.part.write(data)
 
 
-def _batches(lines: list[bytes], bytes_max: int) -> Iterator[tuple[list[bytes], int]]:
-    """`lines` in order, in batches of at most `bytes_max` bytes with their newlines (or of a single longer line)."""
-    total = sum(map(len, lines)) + len(lines)
-    if total <= bytes_max:
-        if lines:
-            yield lines, total
-        return
-    batch: list[bytes] = []
-    batch_bytes = 0
-    for line in lines:
-        if batch and batch_bytes + len(line) + 1 > bytes_max:
-            yield batch, batch_bytes
-            batch, batch_bytes = [], 0
-        batch.append(line)
-        batch_bytes += len(line) + 1
-    yield batch, batch_bytes
+def _fitting(lines: list[bytes], room_bytes: int, *, lines_min: int) -> tuple[int, int]:
+    """How many of `lines` fit, and their bytes with their newlines."""
+    taken_bytes = 0
+    for count, line in enumerate(lines):
+        if count >= lines_min and taken_bytes + len(line) + 1 > room_bytes:
+            return count, taken_bytes
+        taken_bytes += len(line) + 1
+    return len(lines), taken_bytes

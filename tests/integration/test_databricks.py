@@ -75,6 +75,8 @@ async def test_a_volume_holds_what_a_folder_holds(
     for kind in ("chunks", "rejects"):
         assert lines_below(volume, there[kind]) == lines_below(folder, here[kind])
         assert len(there[kind]) == len(here[kind]) > 0
+    for commit in (there, here):
+        del commit["counts"]["stored_bytes"]  # what gzip makes of a stream depends on the pieces that it came in
     own = {"run_id", "sequence", "started_at", "completed_at", "chunks", "rejects"}
     assert {k: v for k, v in there.items() if k not in own} == {k: v for k, v in here.items() if k not in own}
     assert there["rows"] == run.counts["rows"] > ROWS * 0.9

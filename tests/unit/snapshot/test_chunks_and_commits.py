@@ -46,6 +46,9 @@ def test_lines_are_in_chunks_in_their_order_and_no_chunk_is_above_its_size(
     ]
     assert all(one.chunk.raw_bytes <= chunk_bytes_max or one.chunk.rows == 1 for one in sealed)
     assert all(one.chunk.rows for one in sealed)
+    first_of_next = [lines.index(b"\n") + 1 for lines in raw[1:]]
+    full = [one.chunk.raw_bytes for one in sealed[:-1]]
+    assert all(size + following > chunk_bytes_max for size, following in zip(full, first_of_next, strict=True))
 
 
 COUNTS = st.integers(0, 2**29)  # stored bytes above that are refused

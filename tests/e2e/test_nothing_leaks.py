@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import re
 import sqlite3
 from pathlib import Path
@@ -35,6 +36,8 @@ from tests.spark.landing_builder import LandingBuilder, reject
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+# One that compiles less: this job is all warm-up.
+QUICK_JVM = '--driver-java-options "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC" pyspark-shell'
 _EXIT_CODES = {"DXR_UNAUTHORIZED": 4, "DXR_FORBIDDEN": 4, "DXR_REDIRECTED": 1}
 ENDED = {"landed", "partial", "ingested", "failed", "cancelled"}
 
@@ -448,6 +451,7 @@ async def test_the_spark_job_tells_nothing_of_a_hostile_landing(tmp_path: Path) 
         *(str(Path(COMMAND).with_name("dxr-ingest-tables")), "--debug", "--landing-path", str(tmp_path / "landing")),
         *("--checkpoint-path", str(tmp_path / "checkpoint"), "--dxr-delta-path", str(tmp_path / "tables" / "files")),
         cwd=tmp_path,
+        env={**os.environ, "PYSPARK_SUBMIT_ARGS": QUICK_JVM},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )

@@ -65,6 +65,9 @@ async def test_only_the_hosts_of_the_settings_are_connected_to(tmp_path: Path) -
                 "DXR_DATASOURCE_ID": "11",
                 "DXR_POLL_INTERVAL_SECONDS": "0.01",
                 "RECEIPT_POLL_SECONDS": "0.1",
+                # Libraries here look for these.
+                "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9",
+                "OTEL_TRACES_EXPORTER": "otlp",
             },
             stderr=asyncio.subprocess.PIPE,
         )

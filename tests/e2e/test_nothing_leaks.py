@@ -186,6 +186,8 @@ async def test_a_service_tells_nothing_of_its_snapshots(commands: Commands, dxr:
             assert (run["state"], run["error"]["code"]) == ("failed", failure.code), failure
             assert found_in(without_query(run), EVERYTHING) == [], failure
         dxr.faults.clear()
+        await caller.ask("GET", f"/v1/runs/{run['id']}/events")
+        assert "event: end" in caller.heard[-1]
         # Documents that somebody broke, and a receipt for the run that landed.
         name = f"file_metadata.{2 * 10**15:020d}.01a202e6-4fb4-77e4-a088-2c935f55c4b6.json"
         (landing / "commits" / name).write_bytes(echo())
@@ -195,7 +197,8 @@ async def test_a_service_tells_nothing_of_its_snapshots(commands: Commands, dxr:
         (landing / "chunks" / "file_metadata").rename(landing / "away")
         (landing / "chunks" / "file_metadata").write_bytes(echo())
         assert (await caller.run("/v1/snapshots"))["error"]["code"].startswith("LANDING_")
-        await caller.ask("GET", "/v1/runs?limit=200")
+        for page in ("/v1/runs?limit=200", "/v1/datasets", "/openapi.json", "/docs"):
+            await caller.ask("GET", page)
         metrics = await caller.ask("GET", "/metrics") or caller.heard[-1]
         assert "dxr_ingest_runs" in metrics
         assert found_in(metrics, EVERYTHING) == []
@@ -320,6 +323,7 @@ async def test_the_command_line_tells_nothing(commands: Commands, dxr: DxrSimula
     dxr.faults.clear()
     await call("doctor", code=0)
     await call("config", "show", code=0)
+    await call("status", code=0)
     async with serving(commands) as (caller, _, said):
         through = {"SERVICE_URL": caller.address, "SERVICE_TOKEN": SECRETS["API token"]}
         await call("snapshot", code=0, **through)

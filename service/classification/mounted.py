@@ -30,9 +30,9 @@ class MountedVolume:
         return MountedScan(self._root, prefix)
 
     async def pieces(self, file: VolumeFile) -> AsyncGenerator[bytes]:
-        """The file's bytes; a link put in its place since the scan is not followed."""
+        """The file's bytes. A link put in its place since the scan, or in that of a folder above it, is not followed."""
         # Its last holder closes the file: after a cancel that is the thread which is still opening or reading it.
-        pieces = _pieces_of(self._root / PurePosixPath(file.relative_path))
+        pieces = _pieces_of(self._root, file.relative_path)
         try:
             while piece := await asyncio.to_thread(next, pieces, b""):
                 yield piece
@@ -101,14 +101,23 @@ class MountedScan:
         return os.fsencode(os.path.relpath(path, self._root)).decode("utf-8", "backslashreplace")
 
 
-def _pieces_of(path: Path) -> Iterator[bytes]:
-    with open(path, "rb", opener=_without_following) as opened:
+def _pieces_of(root: Path, relative_path: str) -> Iterator[bytes]:
+    with open(relative_path, "rb", opener=lambda path, flags: _opened_below(root, path, flags)) as opened:
         while piece := opened.read(_PIECE_BYTES):
             yield piece
 
 
-def _without_following(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
+def _opened_below(root: Path, relative_path: str, flags: int) -> int:
+    """Opened folder by folder: `O_NOFOLLOW` looks at the last name only."""
+    *folders, name = PurePosixPath(relative_path).parts
+    at = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        for folder in folders:
+            above, at = at, os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=at)
+            os.close(above)
+        return os.open(name, flags | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=at)
+    finally:
+        os.close(at)
 
 
 def _parts(root: Path, prefix: str) -> Iterator[Path]:

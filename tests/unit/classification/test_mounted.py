@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from service.classification.mounted import MountedScan, MountedVolume
-from service.classification.volume import Unreadable, VolumeFile, clean_prefix, is_below
+from service.classification.volume import Unreadable, UnreadableFileError, VolumeFile, clean_prefix, is_below
 from service.errors import RefusedError
 
 if TYPE_CHECKING:
@@ -111,3 +111,23 @@ async def test_a_read_that_is_cancelled_leaves_no_file_open(pieces_read: int, ro
         await reading
     await asyncio.get_running_loop().shutdown_default_executor()  # the thread has come to its end
     assert [file.path for file in psutil.Process().open_files() if file.path.startswith(str(root))] == []
+
+
+@pytest.mark.parametrize("swapped", ["deep/er/b.txt", "deep/er", "deep"])
+async def test_a_link_that_comes_after_the_scan_is_not_followed(swapped: str, root: Path, tmp_path: Path) -> None:
+    """A file, or a folder on the way to it, becomes a link to something of the same name elsewhere."""
+    [file] = [found for found in MountedScan(root, "deep/er") if isinstance(found, VolumeFile)]
+    volume = MountedVolume(root)
+    assert b"".join([piece async for piece in volume.pieces(file)]) == b"four!"
+    (root / swapped).rename(tmp_path / "elsewhere")
+    (root / swapped).symlink_to(tmp_path / "elsewhere")
+    assert (root / file.relative_path).read_text() == "four!"
+    with pytest.raises(UnreadableFileError):
+        _ = [piece async for piece in volume.pieces(file)]
+    assert [one.path for one in psutil.Process().open_files() if one.path.startswith(str(tmp_path))] == []
+
+
+async def test_a_pipe_that_comes_after_the_scan_is_not_waited_for(root: Path) -> None:
+    (root / "a.txt").unlink()
+    os.mkfifo(root / "a.txt")
+    assert [piece async for piece in MountedVolume(root).pieces(VolumeFile("a.txt", 3, 0))] == []

@@ -30,7 +30,7 @@ class MountedVolume:
         return MountedScan(self._root, prefix)
 
     async def pieces(self, file: VolumeFile) -> AsyncGenerator[bytes]:
-        """The file's bytes. A link put in its place since the scan, or in that of a folder above it, is not followed."""
+        """The file's bytes. A link put in its place, or in that of a folder above it, since the scan is refused."""
         # Its last holder closes the file: after a cancel that is the thread which is still opening or reading it.
         pieces = _pieces_of(self._root, file.relative_path)
         try:

@@ -99,7 +99,10 @@ class Database:
                 "DATABASE_URL is not the address of an SQLite or PostgreSQL database.",
                 "Write it as postgresql://user:password@host:5432/database.",
             ) from None
+        self._single = self._engine.execution_options(isolation_level="AUTOCOMMIT")
         if not self.is_postgresql:
+            # For SQLite, to switch a connection to and fro costs more than a statement takes.
+            self._single = create_async_engine(parsed, isolation_level="AUTOCOMMIT", skip_autocommit_rollback=True)
 
             def configure(connection: Any, _record: Any) -> None:
                 # SQLite lives in this process: its clock is the one that was passed in.
@@ -110,7 +113,8 @@ class Database:
                 cursor.execute(f"PRAGMA busy_timeout={_BUSY_TIMEOUT_MS}")
                 cursor.close()
 
-            sqlalchemy.event.listen(self._engine.sync_engine, "connect", configure)
+            for engine in (self._engine, self._single):
+                sqlalchemy.event.listen(engine.sync_engine, "connect", configure)
 
     async def migrate(self) -> None:
         """Bring the tables up to date. Raises `ConfigurationError` when a newer version has made them."""
@@ -139,6 +143,7 @@ class Database:
     async def close(self) -> None:
         """Close the connections."""
         await self._engine.dispose()
+        await self._single.dispose()
 
     def upsert(self, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
         """An insert of this database's dialect, which can say what happens on a conflict."""
@@ -148,8 +153,8 @@ class Database:
     async def statement(self) -> AsyncGenerator[AsyncConnection]:
         """A connection for single statements, each of which counts at once: nothing is ever idle in a transaction."""
         with _mapped():
-            async with self._engine.connect() as connection:
-                yield await connection.execution_options(isolation_level="AUTOCOMMIT")
+            async with self._single.connect() as connection:
+                yield connection
 
     @contextlib.asynccontextmanager
     async def begin(self) -> AsyncGenerator[AsyncConnection]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -88,14 +89,14 @@ class RunStore:
         if key is not None and (before := await self._run_of_key(key)):
             return before
         for _ in range(_TRIES_MAX):
-            try:
-                return await self._insert(row, key, active_max)
-            except IntegrityError:
-                if key is not None and (before := await self._run_of_key(key)):
-                    return before
-                if active := await self._one(runs.c.dataset == request.dataset, runs.c.state.in_(_values(ACTIVE))):
-                    raise AlreadyActiveError(request.dataset, active.id) from None
-            # It ended between the two statements.
+            active = await self._one(runs.c.dataset == request.dataset, runs.c.state.in_(_values(ACTIVE)))
+            if active is None:
+                with contextlib.suppress(IntegrityError):  # another one was quicker, and may have ended by now
+                    return await self._insert(row, key, active_max)
+            if key is not None and (before := await self._run_of_key(key)):
+                return before
+            if active is not None:
+                raise AlreadyActiveError(request.dataset, active.id)
         raise StoreError("STORE_BUSY", "The run store was busy.", "Trigger again.")
 
     async def _insert(self, row: dict[str, Any], key: IdempotencyKey | None, active_max: int | None) -> Run:

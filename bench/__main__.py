@@ -11,9 +11,13 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench import classification, landing_memory
+from bench import api, classification, landing_memory
 
-PARTS = {"landing-memory": landing_memory.measure, "classification": classification.measure}
+PARTS = {
+    "landing-memory": landing_memory.measure,
+    "classification": classification.measure,
+    "api": api.measure,
+}
 RESULTS = Path(".bench/results.json")
 
 

@@ -11,9 +11,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench import api, classification, landing_memory
+from bench import api, classification, landing, landing_memory
 
 PARTS = {
+    "landing": landing.measure,
     "landing-memory": landing_memory.measure,
     "classification": classification.measure,
     "api": api.measure,

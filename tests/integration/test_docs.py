@@ -47,6 +47,10 @@ async def test_every_answer_has_a_schema_an_example_that_fits_and_our_header(tol
             assert answer["headers"]["X-Request-Id"]["required"]
             for media_type, content in answer["content"].items():
                 assert media_type == "application/problem+json" or status.startswith("2"), (method, path, status)
+                if media_type == "text/event-stream":
+                    assert content["itemSchema"]["properties"]
+                    assert content["example"].count("data: ") == content["example"].count("event: ") > 1
+                    continue
                 schema = {**content["schema"], "components": told["components"]}
                 Draft202012Validator(schema).validate(content["example"])
     started = told["paths"]["/v1/snapshots"]["post"]["responses"]

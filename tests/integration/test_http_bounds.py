@@ -15,6 +15,7 @@ from service import wiring
 from service.api.connection import Bounds
 from service.api.form import BODY_BYTES_MAX, HEAD_BYTES_MAX
 from service.api.headers import SECURITY_HEADERS
+from tests.integration.runs import snapshot
 from tests.integration.serving import FULL, READ_ONLY, served
 
 if TYPE_CHECKING:
@@ -228,6 +229,14 @@ async def test_head_is_get_without_a_body(door: Door) -> None:
     answer = await client.answer(f"HEAD /v1/runs HTTP/1.1\r\n{HOST}{TOKEN}\r\n".encode(), head=True)
     assert (answer.status, answer.headers["content-length"]) == (200, "2")
     assert (await client.answer(ALIVE)).body == b'{"status":"alive"}'
+
+
+async def test_head_of_a_stream_of_events_ends_at_once(door: Door, opened: Service) -> None:
+    run = await snapshot(opened)  # landed: its events would go on until a receipt comes
+    client = await door.client()
+    answer = await client.answer(f"HEAD /v1/runs/{run.id}/events HTTP/1.1\r\n{HOST}{TOKEN}\r\n".encode(), head=True)
+    assert (answer.status, answer.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
+    assert (await client.answer(ALIVE)).status == 200
 
 
 async def test_an_upgrade_is_not_taken(door: Door) -> None:

@@ -24,7 +24,7 @@ demo: setup ## a simulated tenant, the real service, the real Spark job: rows in
 
 test: setup ## the whole suite
 	@sh scripts/check_machine.sh
-	@$(BIN)/pytest -n 2 --dist loadfile
+	@$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder tests/spark tests
 
 crash: setup ## kill, freeze and terminate real processes at random: KILLS=200 SEED=…
 	@$(BIN)/python -m tests.crash --kills $(or $(KILLS),200) $(if $(SEED),--seed $(SEED))

@@ -154,7 +154,8 @@ def opened(path: Path, clock: Clock) -> Database:
         cursor.execute("PRAGMA synchronous=OFF")
         cursor.close()
 
-    sqlalchemy.event.listen(database._engine.sync_engine, "connect", configure)
+    for engine in (database._engine, database._single):
+        sqlalchemy.event.listen(engine.sync_engine, "connect", configure)
     return database
 
 

@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test crash fuzz deploy-check lint sbom licences audit format bench lock clean
+.PHONY: help setup demo test crash fuzz deploy-check lint sbom licences audit format screenshots bench lock clean
 
 help: ## list these targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,6 +24,7 @@ demo: setup ## a simulated tenant, the real service, the real Spark job: rows in
 
 test: setup ## the whole suite
 	@sh scripts/check_machine.sh
+	@$(BIN)/python -m scripts.chromium
 	@$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder tests/spark tests
 
 crash: setup ## kill, freeze and terminate real processes at random: KILLS=200 SEED=…
@@ -60,6 +61,10 @@ audit: setup ## known vulnerabilities of what the image holds; asks the database
 format: setup ## let ruff fix and format
 	@$(BIN)/ruff check --fix --quiet . || true
 	@$(BIN)/ruff format --quiet .
+
+screenshots: setup ## docs/screenshots/ anew: the page of the real service over a simulated tenant with a month behind it
+	@$(BIN)/python -m scripts.chromium
+	@$(BIN)/python -m tests.browser.screenshots
 
 bench: setup ## speed and memory, as ratios of things run side by side
 	@$(BIN)/python -m bench $(PARTS)

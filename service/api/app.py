@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from fastapi import FastAPI
 
 from service import __version__
-from service.api import datasets, events, problems
+from service.api import datasets, events, page, problems
 from service.api.description import describe
 from service.api.gate import Gate
 from service.api.routes import health, pages, v1
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from service.wiring import Service
 
 # Everything else needs a token, whether it exists or not.
-_OPEN: Final = frozenset({"/healthz", "/readyz"})
+_OPEN: Final = frozenset({"/healthz", "/readyz"}) | page.OPEN_PATHS
 _PAGES: Final = frozenset({"/metrics", "/openapi.json", "/docs", "/docs.css"})
 
 
@@ -39,7 +39,7 @@ def create_app(service: Service, tokens: Tokens) -> Gate:
     app.state.service = service
     service.metrics.follow_api_tokens(lambda: tokens.stale)
     problems.install(app)
-    for router in (v1, datasets.router, events.router, health, pages):
+    for router in (v1, datasets.router, events.router, page.router, health, pages):
         app.include_router(router)
     told = functools.cache(lambda: describe(app, service.settings, open_paths, secured=bool(tokens.current())))
     app.openapi = told  # pyright: ignore[reportAttributeAccessIssue] - as FastAPI's documentation does it

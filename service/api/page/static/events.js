@@ -12,9 +12,8 @@ export async function follow(path, { signal, onEvent, onLine }) {
   let lastId = null;
   for (let failures = 0; ; failures += 1) {
     try {
-      for await (const event of events(path, lastId, signal)) {
+      for await (const event of events(path, lastId, signal, onLine)) {
         if (signal.aborted) return;
-        if (failures || lastId === null) onLine("live");
         failures = 0;
         lastId = event.id;
         onEvent(event.name, event.data);
@@ -31,9 +30,10 @@ export async function follow(path, { signal, onEvent, onLine }) {
   }
 }
 
-async function* events(path, lastId, signal) {
+async function* events(path, lastId, signal, onLine) {
   const headers = lastId === null ? {} : { "Last-Event-ID": lastId };
   const response = await call("GET", path, { headers, signal });
+  onLine("live");
   let fields = {};
   for await (const line of lines(response.body)) {
     if (line === "") {

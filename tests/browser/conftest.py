@@ -23,16 +23,16 @@ if TYPE_CHECKING:
 # The machine may be busy; nothing waits that long for what is there.
 PATIENCE_MS = 30_000
 expect.set_options(timeout=PATIENCE_MS)
-_TOLD_STATUS = re.compile(r"Failed to load resource: the server responded with a status of (\d+)")
+_NOT_LOADED = re.compile(r"Failed to load resource: (?:.*status of )?(\d+|net::\w+)")
 
 
 @dataclass
 class Tab:
-    """A page of its own context and what went wrong in it; `statuses` are the errors that the test provokes."""
+    """A page of its own context and what went wrong in it; `provoked` are statuses and errors that the test wants."""
 
     page: Page
     url: str
-    statuses: set[int] = field(default_factory=set[int])
+    provoked: set[str] = field(default_factory=set[str])
     wrong: list[str] = field(default_factory=list[str])
     requests: list[Request] = field(default_factory=list[Request])
 
@@ -41,8 +41,8 @@ class Tab:
         return self.page
 
     def hear(self, message: ConsoleMessage) -> None:
-        told = _TOLD_STATUS.match(message.text)
-        if message.type in {"error", "warning"} and not (told and int(told[1]) in self.statuses):
+        told = _NOT_LOADED.match(message.text)
+        if message.type in {"error", "warning"} and not (told and told[1] in self.provoked):
             self.wrong.append(message.text)
 
     def see(self, request: Request) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import axe_playwright_python
 import pytest
 from playwright.async_api import Page, expect
 
+from tests.browser.judge import findings, fits
 from tests.simulators.dxr import BadLines, GeneratedFiles, faults
 
 if TYPE_CHECKING:
@@ -16,7 +15,6 @@ if TYPE_CHECKING:
     from tests.browser.world import Steps, World
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-AXE: Final = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text()
 LOOKS: Final[dict[str, dict[str, Any]]] = {
     "light": {"color_scheme": "light"},
     "dark": {"color_scheme": "dark"},
@@ -24,18 +22,6 @@ LOOKS: Final[dict[str, dict[str, Any]]] = {
 }
 # By what a view is known to be there; of a run, its id.
 SHOWN: Final = {"": "Yesterday is", "runs": "DXR_UNAVAILABLE"}
-
-
-async def findings(page: Page) -> list[str]:
-    """What axe finds, the best practices and the size of targets included."""
-    if not await page.evaluate("'axe' in window"):
-        await page.evaluate(AXE)
-    found = await page.evaluate("axe.run({rules: {'target-size': {enabled: true}}})")
-    return [f"{one['id']}: {node['html']}" for one in found["violations"] for node in one["nodes"]]
-
-
-async def fits(page: Page) -> bool:
-    return await page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
 
 
 async def history(there: World) -> list[str]:
@@ -85,7 +71,7 @@ async def test_every_dialog_and_the_token_form_have_no_finding_and_fit(
         await page.keyboard.press("Escape")
         await expect(page.get_by_role("dialog")).to_have_count(0)
     closed = await open_tab(None, **LOOKS[look])
-    closed.statuses = {401}
+    closed.provoked = {"401"}
     page = await closed.go()
     await expect(page.get_by_label("API token")).to_be_visible()
     assert await findings(page) == []

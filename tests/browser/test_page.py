@@ -118,7 +118,7 @@ async def test_a_failure_that_a_retry_does_not_cure(there: World, open_tab: Open
 
 async def test_the_token_is_asked_for_kept_in_the_tab_and_forgotten(there: World, open_tab: OpenTab) -> None:
     tab = await open_tab(None)
-    tab.statuses = {401}
+    tab.provoked = {"401"}
     page = await tab.go("runs")
     field = page.get_by_label("API token")
     await expect(field).to_be_focused()
@@ -141,7 +141,7 @@ async def test_the_token_is_asked_for_kept_in_the_tab_and_forgotten(there: World
 
 async def test_a_token_that_may_only_read_is_told_so(there: World, open_tab: OpenTab) -> None:
     tab = await open_tab(READ_ONLY)
-    tab.statuses = {403}
+    tab.provoked = {"403"}
     page = await tab.go()
     await page.get_by_role("button", name="Start snapshot").click()
     dialog = page.get_by_role("dialog")
@@ -152,7 +152,7 @@ async def test_a_token_that_may_only_read_is_told_so(there: World, open_tab: Ope
 async def test_an_active_run_is_in_the_way(there: World, open_tab: OpenTab, steps: Steps) -> None:
     active = await started(there)
     tab = await open_tab()
-    tab.statuses = {409}
+    tab.provoked = {"409"}
     page = await tab.go()
     await page.get_by_role("button", name="Start snapshot").click()
     dialog = page.get_by_role("dialog")
@@ -165,7 +165,7 @@ async def test_an_active_run_is_in_the_way(there: World, open_tab: OpenTab, step
 
 async def test_a_classification_that_is_not_configured_says_what_is_missing(there: World, open_tab: OpenTab) -> None:
     tab = await open_tab()
-    tab.statuses = {422}
+    tab.provoked = {"422"}
     page = await tab.go("runs")
     await page.get_by_role("button", name="Start classification").click()
     dialog = page.get_by_role("dialog")
@@ -250,7 +250,7 @@ async def test_times_are_local_and_utc_when_pointed_at(there: World, open_tab: O
 
 async def test_a_line_that_ends_is_taken_up_again(there: World, open_tab: OpenTab, steps: Steps) -> None:
     tab = await open_tab()
-    tab.statuses = {503}
+    tab.provoked = {"503"}
     page = await tab.go(f"runs/{await started(there)}")
     steps.serve(10)
     await expect(stage(page, "Streaming")).to_contain_text("rows10")
@@ -261,3 +261,20 @@ async def test_a_line_that_ends_is_taken_up_again(there: World, open_tab: OpenTa
     assert any("last-event-id" in request.headers for request in tab.requests)
     steps.finish()
     await expect(stage(page, "Landed")).to_contain_text("rows500")
+
+
+async def test_a_service_that_is_away_is_told_beside_what_was_known(there: World, open_tab: OpenTab) -> None:
+    await there.day(0)
+    tab = await open_tab()
+    tab.provoked = {"net::ERR_INTERNET_DISCONNECTED"}
+    await tab.page.clock.install()
+    page = await tab.go("runs")
+    rows, told = page.locator("tbody tr"), page.get_by_role("alert")
+    await expect(rows).to_have_count(1)
+    await page.context.set_offline(True)
+    await page.clock.run_for(11_000)
+    await expect(told).to_contain_text("The service does not answer.")
+    await expect(rows).to_have_count(1)
+    await page.context.set_offline(False)
+    await page.clock.run_for(11_000)
+    await expect(told).to_have_count(0)

@@ -40,7 +40,7 @@ export function show(place, ...nodes) {
   if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
 }
 
-// Told to everybody, also to those who do not see the page.
+// For those who do not see that something changed.
 export function say(text) {
   document.getElementById("said").textContent = text;
 }

@@ -86,17 +86,17 @@ function inWords({ state, reason: why }) {
 
 // Bars of the rows, one above each day of the strip.
 function chart(one) {
-  const most = Math.max(1, ...one.days.map(({ rows }) => rows ?? 0));
+  const withRows = one.days.filter(({ rows }) => rows !== null);
+  if (withRows.length === 0) return null;
+  const most = Math.max(1, ...withRows.map(({ rows }) => rows));
   const bars = one.days.map(({ rows, state }, place) => {
     const height = ((rows ?? 0) / most) * 40;
     return s("rect", { class: `bar-${state}`, x: place * 10 + 1.5, y: 40 - height, width: 7, height });
   });
-  const withRows = one.days.filter(({ rows }) => rows !== null);
-  const said = withRows.length
-    ? `Rows per day: from ${count(Math.min(...withRows.map(({ rows }) => rows)))} to ${count(most)}, last ${count(withRows.at(-1).rows)}`
-    : "No rows in these days";
+  const least = Math.min(...withRows.map(({ rows }) => rows));
+  const said = `Rows per day: from ${count(least)} to ${count(most)}, last ${count(withRows.at(-1).rows)}`;
   return h("figure", { class: "chart" },
-    h("figcaption", { class: "note" }, `${one.kind === "snapshot" ? "rows" : "records"} per day, at most ${withRows.length ? count(most) : 0}`),
+    h("figcaption", { class: "note" }, `${one.kind === "snapshot" ? "rows" : "records"} per day, at most ${count(most)}`),
     s("svg", { viewBox: "0 0 300 40", preserveAspectRatio: "none", role: "img", "aria-label": said }, bars));
 }
 

@@ -32,6 +32,7 @@ export function run(place, { id, signal }) {
     if (shown && shown.state !== told.state) say(`The run is ${told.state}.`);
     shown = told;
     document.title = `${told.state}: ${told.dataset} – dxr-ingest`;
+    if (told.ended_at) notice.replaceChildren();
     show(parts.top, top(told, notice));
     show(parts.error, told.error && failure(told));
     drawWay();
@@ -100,7 +101,7 @@ function cancel(told, notice) {
         sure.close();
         try {
           await call("POST", `/v1/runs/${told.id}/cancel`);
-          say("Asked to stop.");
+          show(notice, h("p", { role: "status" }, "Asked to stop; it may take a moment."));
         } catch (error) {
           show(notice, problem(error));
         }
@@ -173,7 +174,7 @@ function equationOf({ title, left, right, difference, known }) {
   const terms = (side) => side.flatMap(([name, value], at) => [at > 0 && h("span", { class: "sign" }, "+"), h("span", { class: "term" }, h("b", {}, count(value)), " ", h("span", { class: "note" }, name))]);
   return h("li", {},
     h("p", { class: "verdict" }, h("span", { class: `chip ${equal ? "complete" : "failed"}` }, symbol(equal ? "complete" : "failed"), equal ? "equal" : known ? `differs by ${count(Math.abs(difference))}` : "not told"), title),
-    h("p", { class: "sides" }, h("span", { class: "side" }, terms(left)), h("span", { class: "sign" }, equal ? "=" : "≠"), h("span", { class: "side" }, terms(right))));
+    h("p", { class: "sides" }, h("span", { class: "side" }, terms(left)), h("span", { class: "side" }, h("span", { class: "sign" }, equal ? "=" : "≠"), terms(right))));
 }
 
 const pair = (name, ...value) => h("div", {}, h("dt", {}, name), h("dd", {}, ...value));

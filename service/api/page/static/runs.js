@@ -69,12 +69,15 @@ function row(run) {
   const lasted = took(run);
   return h("tr", {},
     h("td", {}, chip(run.state), run.error && h("code", { class: "under" }, run.error.code)),
-    h("td", {}, h("a", { href: `#/runs/${run.id}`, id: `run-${run.id}` }, run.dataset), h("span", { class: "under note" }, day(run.ingestion_date), run.kind === "classification" && " · classification")),
+    h("td", {}, h("a", { href: `#/runs/${run.id}`, id: `run-${run.id}` }, breakable(run.dataset)), h("span", { class: "under note" }, day(run.ingestion_date), run.kind === "classification" && " · classification")),
     h("td", { class: "figure" }, count(rows)),
     h("td", {}, moment(run.started_at ?? run.created_at)),
     h("td", { class: "figure wide" }, lasted === null ? "–" : span(lasted)),
     h("td", { class: "wide" }, run.trigger));
 }
+
+// A long name breaks behind an underscore first.
+const breakable = (name) => name.split(/(?<=_)/).flatMap((part) => [part, h("wbr")]);
 
 function filters(chosen, signal) {
   const dataset = select("dataset", "Dataset", chosen.dataset, chosen.dataset ? [chosen.dataset] : []);

@@ -10,6 +10,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page, Request, expect
 
+from service.runs import execution, watch
 from tests.browser.world import World, chromium, tenant, world
 from tests.integration.serving import FULL, READ_ONLY
 
@@ -55,6 +56,13 @@ class Tab:
 
 class OpenTab(Protocol):
     def __call__(self, token: str | None = FULL, **context: Any) -> Awaitable[Tab]: ...
+
+
+@pytest.fixture(autouse=True)
+def _told_without_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Progress is written and looked at more often than once a second."""
+    monkeypatch.setattr(execution, "_TELL_EVERY_S", 0.05)
+    monkeypatch.setattr(watch, "_LOOK_EVERY_S", 0.05)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -44,7 +44,8 @@ async def test_a_run_from_the_button_to_the_table(there: World, open_tab: OpenTa
     await expect(stage(page, "Landed")).to_contain_text("rows500")
     await expect(stage(page, "In Delta")).to_contain_text("awaiting the table job")
     run = (await there.api.get("/v1/runs")).json()[0]
-    assert (run["trigger"], page.url) == ("api:ops", f"{there.url}/#/runs/{run['id']}")
+    assert run["trigger"] == "api:ops"
+    await expect(page).to_have_url(f"{there.url}/#/runs/{run['id']}")
     await there.receive(await there.service.store.get(run["id"]))
     await expect(page.locator(".chip").first).to_have_text("ingested")
     await expect(stage(page, "In Delta")).to_contain_text("done")
@@ -213,7 +214,7 @@ async def test_runs_are_filtered_and_paged(there: World, open_tab: OpenTab) -> N
     await expect(rows.nth(50)).to_contain_text("DXR_UNAVAILABLE")
     await page.get_by_label("State").select_option("landed")
     await expect(rows).to_have_count(1)
-    assert page.url.endswith("#/runs?state=landed")
+    await expect(page).to_have_url(f"{there.url}/#/runs?state=landed")
     await page.get_by_label("Kind").select_option("classification")
     await expect(page.get_by_text("No run fits.")).to_be_visible()
 

@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test crash fuzz deploy-check lint sbom licences audit format screenshots bench lock clean
+.PHONY: help setup demo test crash fuzz deploy-check lint sbom licences reference audit format screenshots bench lock clean
 
 help: ## list these targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,6 +54,9 @@ sbom: setup ## CycloneDX SBOM of the service into build/sbom/, the same bytes fo
 
 licences: setup ## write docs/licences.md anew, after make lock
 	@$(BIN)/python -m scripts.licences
+
+reference: setup ## write docs/configuration.md and docs/cli.md anew, after a change of settings or commands
+	@$(BIN)/python -m scripts.reference
 
 audit: setup ## known vulnerabilities of what the image holds; asks the database of PyPI, so it is no part of the tests
 	@$(BIN)/uv tool run pip-audit --require-hashes --disable-pip --strict -r requirements/service.txt

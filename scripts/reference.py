@@ -41,9 +41,10 @@ _KINDS: Final = {"string": "text", "password": "secret", "object": "YAML", "bool
 _CLI: Final = """\
 # Commands
 
-Made by `make reference` from the commands themselves; a test holds it to be current. Exit codes: 0 done ·
-1 run failed · 2 usage · 3 configuration · 4 authentication or permission · 5 upstream unavailable (a retry helps) · 6 partial ·
-7 already running · 130/143 interrupted.
+Made by `make reference` from the commands themselves; a test holds it to be current.
+
+Exit codes: 0 done · 1 run failed · 2 usage · 3 configuration · 4 authentication or permission · 5 upstream unavailable
+(a retry helps) · 6 partial · 7 already running · 130/143 interrupted.
 
 {commands}
 """

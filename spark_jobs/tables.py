@@ -29,7 +29,14 @@ LOST_RACE: Final = (
     "DELTA_CREATE_TABLE_WITH_NON_EMPTY_LOCATION",
 )
 METADATA_SETTING: Final = "spark.databricks.delta.commitInfo.userMetadata"
-ABSENT: Final = ("DELTA_MISSING_DELTA_TABLE", "DELTA_PATH_DOES_NOT_EXIST", "TABLE_OR_VIEW_NOT_FOUND", "PATH_NOT_FOUND")
+ABSENT: Final = (
+    "DELTA_MISSING_DELTA_TABLE",
+    "DELTA_PATH_DOES_NOT_EXIST",
+    # Another one has begun to make it; to make it too either finds it, or is a lost race.
+    "DELTA_TABLE_NOT_FOUND",
+    "TABLE_OR_VIEW_NOT_FOUND",
+    "PATH_NOT_FOUND",
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,12 @@ Each is also a flag: `LANDING_PATH` is `--landing-path`.
 
 {spark}
 """
-_KINDS: Final = {"string": "text", "password": "secret", "object": "YAML", "boolean": "`true`, `false`"}
+_KINDS: Final = {
+    "string": "text",
+    "password": "secret",  # pragma: allowlist secret
+    "object": "YAML",
+    "boolean": "`true`, `false`",
+}
 _CLI: Final = """\
 # Commands
 

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any, Final, Self, cast
 
 import aiohttp
 
-from service.errors import AlreadyActiveError, DxrIngestError, UpstreamError
+from service.errors import AlreadyActiveError, DxrIngestError, UpstreamError, exit_code
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator
     from types import TracebackType
 
+# The exit code of what passes by itself.
+_AWAY: Final = 5
 _TIMEOUT_S: Final = 30.0
 # The service says something at least every 15 seconds.
 _SILENCE_S_MAX: Final = 50.0
@@ -128,13 +130,6 @@ def _error(answer: Any) -> DxrIngestError:
     code, detail = str(problem.get("code", "SERVICE_UNAVAILABLE")), str(problem.get("detail", "The service refused."))
     if code == "ALREADY_ACTIVE":
         return AlreadyActiveError("of this request", str(problem.get("run_id")))
-    if code in {
-        "SERVICE_UNAVAILABLE",
-        "STORE_UNAVAILABLE",
-        "STORE_BUSY",
-        "TOO_MANY_CONNECTIONS",
-        "TOO_MANY_RUNS",
-        "TOO_MANY_STREAMS",
-    }:
+    if exit_code(code) == _AWAY:
         return UpstreamError(code, detail, str(problem.get("hint", "")))
     return DxrIngestError(code, detail, str(problem.get("hint", "")))

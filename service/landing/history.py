@@ -19,25 +19,31 @@ if TYPE_CHECKING:
 _log = structlog.get_logger(__name__)
 
 
-async def commit_names(landing: Landing, dataset: str) -> list[layout.CommitName]:
-    """The dataset's commits, newest truth first."""
+async def commit_names(landing: Landing, dataset: str | None = None) -> list[layout.CommitName]:
+    """The commits of a dataset, or of all, newest truth first."""
     names = [layout.CommitName.parse(stored.path) async for stored in landing.list(layout.COMMITS)]
-    return sorted((name for name in names if name and name.dataset == dataset), reverse=True)
+    return sorted((name for name in names if name and dataset in {None, name.dataset}), reverse=True)
+
+
+async def commit_at(landing: Landing, name: layout.CommitName) -> Commit | None:
+    """A commit; None when it is not there.
+
+    Nor when it cannot be read: then it proves nothing about the past, is named in the log and passed over, as the Spark
+    job refuses it too.
+    """
+    content = await landing.read(name.path)
+    try:
+        return None if content is None else decode_commit(content, name.path)
+    except LandingError as error:
+        _log.warning("commit_unreadable", path=name.path, code=error.code)
+        return None
 
 
 async def commits(landing: Landing, dataset: str) -> AsyncIterator[Commit]:
-    """The dataset's commit documents, newest truth first, read one by one.
-
-    One that cannot be read proves nothing about the past: it is named in the log and passed over, as the Spark job
-    refuses it too.
-    """
+    """The dataset's commit documents that can be read, newest truth first, one by one."""
     for name in await commit_names(landing, dataset):
-        content = await landing.read(name.path)
-        try:
-            if content is not None:
-                yield decode_commit(content, name.path)
-        except LandingError as error:
-            _log.warning("commit_unreadable", path=name.path, code=error.code)
+        if commit := await commit_at(landing, name):
+            yield commit
 
 
 async def newest_uncapped(landing: Landing, dataset: str) -> Commit | None:

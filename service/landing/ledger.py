@@ -11,19 +11,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import msgspec
-import structlog
 
 from service.errors import LandingError
 from service.landing import layout
-from service.landing.documents import Commit, Receipt, decode_commit
-from service.landing.history import receipt_of
+from service.landing.history import commit_at, commit_names, receipt_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 
+    from service.landing.documents import Commit, Receipt
     from service.landing.port import Landing
 
-_log = structlog.get_logger(__name__)
 _REMEMBERED_MAX: Final = 20_000
 # The Files API takes few requests at once, and a run that lands needs some of them.
 _READS_AT_ONCE: Final = 3
@@ -50,8 +48,7 @@ class Ledger:
 
     async def names(self) -> list[layout.CommitName]:
         """Every commit's name, newest truth first."""
-        names = [layout.CommitName.parse(stored.path) async for stored in self._landing.list(layout.COMMITS)]
-        return sorted((name for name in names if name), reverse=True)
+        return await commit_names(self._landing)
 
     async def learn(self, names: Collection[layout.CommitName]) -> None:
         """Read what is not known of these commits; one that cannot be read is named in the log, once, and left out."""
@@ -71,13 +68,9 @@ class Ledger:
         return [Landed(commit, self._receipts.get(commit.run_id)) for commit in found if commit is not None]
 
     async def _read(self, name: layout.CommitName) -> None:
-        content = await self._landing.read(name.path)
-        commit = None
-        if content is not None:
-            try:
-                commit = msgspec.structs.replace(decode_commit(content, name.path), chunks=[], rejects=[])
-            except LandingError as error:
-                _log.warning("commit_unreadable", path=name.path, code=error.code)
+        commit = await commit_at(self._landing, name)
+        if commit is not None:
+            commit = msgspec.structs.replace(commit, chunks=[], rejects=[])
         _remember(self._commits, name.path, commit)
 
     async def _read_receipt(self, run_id: str) -> None:

@@ -99,8 +99,9 @@ class Database:
                 "DATABASE_URL is not the address of an SQLite or PostgreSQL database.",
                 "Write it as postgresql://user:password@host:5432/database.",
             ) from None
-        self._single = self._engine.execution_options(isolation_level="AUTOCOMMIT")
-        if not self.is_postgresql:
+        if self.is_postgresql:
+            self._single = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+        else:
             # For SQLite, to switch a connection to and fro costs more than a statement takes.
             self._single = create_async_engine(parsed, isolation_level="AUTOCOMMIT", skip_autocommit_rollback=True)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import shutil
 import statistics
-import sys
 import tempfile
 from collections import Counter
 from dataclasses import dataclass, field
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 from rich.table import Table
 
-from bench.processes import BIN, TOKEN, started
+from bench.processes import fresh_service
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -51,19 +50,10 @@ class Answers:
 async def measure(say: Console) -> dict[str, Any]:
     """Reads alone; reads and triggers while a run streams; one key a thousand times."""
     folder = Path(tempfile.mkdtemp(prefix="dxr-bench-"))
-    tenant = (sys.executable, "-m", "tests.simulators.dxr", "--rows", str(ROWS), "--seed", "1", "--token", TOKEN)
     try:
-        async with started("tenant", folder, *tenant) as (dxr_url, _):
-            variables = {
-                "DXR_BASE_URL": dxr_url,
-                "DXR_BEARER_TOKEN": TOKEN,
-                "LANDING_PATH": str(folder / "landing"),
-                "STATE_DIR": str(folder / "state"),
-                "SERVICE_API_TOKENS": f"load:{API_TOKEN}",
-            }
-            serve = (str(BIN / "dxr-ingest"), "serve", "--port", "0")
-            async with started("service", folder, *serve, **variables) as (address, _process):
-                return await loaded(address, say)
+        tokens = f"load:{API_TOKEN}"
+        async with fresh_service(folder, ROWS, "--seed", "1", SERVICE_API_TOKENS=tokens) as (address, _process):
+            return await loaded(address, say)
     finally:
         shutil.rmtree(folder)
 

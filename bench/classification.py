@@ -7,14 +7,13 @@ import gzip
 import json
 import random
 import shutil
-import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from bench.processes import BIN, TOKEN, carried_out, peak_mib, started
+from bench.processes import carried_out, fresh_service, peak_mib
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -51,39 +50,22 @@ async def classified(files: int, lanes: int) -> dict[str, Any]:
     """One classification through a fresh service; the tenant runs in a process of its own."""
     folder = Path(tempfile.mkdtemp(prefix="dxr-bench-"))
     datasources = ",".join(str(11 + lane) for lane in range(lanes))
-    tenant = (
-        sys.executable,
-        "-m",
-        "tests.simulators.dxr",
-        "--rows",
-        "1",
-        "--datasources",
-        datasources,
-        "--token",
-        TOKEN,
-    )
+    volume = {
+        "VOLUME_CATALOG": "main",
+        "VOLUME_SCHEMA": "bench",
+        "VOLUME_NAME": "files",
+        "VOLUME_BASE_PATH": str(folder / "volumes"),
+        "DXR_DATASOURCE_ID": datasources,
+        "DXR_POLL_INTERVAL_SECONDS": str(POLL_S),
+    }
     try:
         planted = plant(folder / "volumes" / "main" / "bench" / "files", files)
-        async with started("tenant", folder, *tenant, "--token", TOKEN) as (dxr_url, _):
-            variables = {
-                "DXR_BASE_URL": dxr_url,
-                "DXR_BEARER_TOKEN": TOKEN,
-                "LANDING_PATH": str(folder / "landing"),
-                "STATE_DIR": str(folder / "state"),
-                "VOLUME_CATALOG": "main",
-                "VOLUME_SCHEMA": "bench",
-                "VOLUME_NAME": "files",
-                "VOLUME_BASE_PATH": str(folder / "volumes"),
-                "DXR_DATASOURCE_ID": datasources,
-                "DXR_POLL_INTERVAL_SECONDS": str(POLL_S),
-            }
-            serve = (str(BIN / "dxr-ingest"), "serve", "--port", "0")
-            async with started("service", folder, *serve, **variables) as (address, process):
-                loop = asyncio.get_running_loop()
-                began_s = loop.time()
-                run = await carried_out(address, "/v1/classifications")
-                took_s = loop.time() - began_s
-                peak = peak_mib(process.pid)
+        async with fresh_service(folder, 1, "--datasources", datasources, **volume) as (address, process):
+            loop = asyncio.get_running_loop()
+            began_s = loop.time()
+            run = await carried_out(address, "/v1/classifications")
+            took_s = loop.time() - began_s
+            peak = peak_mib(process.pid)
         return {
             "files": files,
             "lanes": lanes,

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from bench.processes import BIN, TOKEN, carried_out, cpu_s, peak_mib, started
+from bench.processes import carried_out, cpu_s, fresh_service, peak_mib
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -48,18 +47,9 @@ async def measure(say: Console) -> dict[str, Any]:
 async def landed(rows: int) -> dict[str, Any]:
     """One snapshot through a fresh service from a tenant in a process of its own."""
     folder = Path(tempfile.mkdtemp(prefix="dxr-bench-"))
-    tenant = (sys.executable, "-m", "tests.simulators.dxr", "--rows", str(rows), "--seed", "1", "--token", TOKEN)
     try:
-        async with started("tenant", folder, *tenant) as (dxr_url, _):
-            variables = {
-                "DXR_BASE_URL": dxr_url,
-                "DXR_BEARER_TOKEN": TOKEN,
-                "LANDING_PATH": str(folder / "landing"),
-                "STATE_DIR": str(folder / "state"),
-            }
-            serve = (str(BIN / "dxr-ingest"), "serve", "--port", "0")
-            async with started("service", folder, *serve, **variables) as (address, process):
-                return await snapshot(address, process.pid)
+        async with fresh_service(folder, rows, "--seed", "1") as (address, process):
+            return await snapshot(address, process.pid)
     finally:
         shutil.rmtree(folder)
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator
 
 TOKEN = "the-token-of-the-simulated-tenant"
 BIN = Path(sys.prefix) / "bin"
@@ -36,7 +36,7 @@ async def carried_out(address: str, route: str) -> dict[str, Any]:
 @contextlib.asynccontextmanager
 async def started(
     name: str, folder: Path, *command: str, **variables: str
-) -> AsyncIterator[tuple[str, asyncio.subprocess.Process]]:
+) -> AsyncGenerator[tuple[str, asyncio.subprocess.Process]]:
     """A process that says its address; yields both."""
     log = folder / f"{name}.log"
     with log.open("wb") as out:
@@ -50,6 +50,24 @@ async def started(
         with contextlib.suppress(ProcessLookupError):
             process.terminate()
         await process.wait()
+
+
+@contextlib.asynccontextmanager
+async def fresh_service(
+    folder: Path, rows: int, *tenant_options: str, **variables: str
+) -> AsyncGenerator[tuple[str, asyncio.subprocess.Process]]:
+    """A service that did nothing before, its address and process, over a tenant in a process of its own."""
+    tenant = (sys.executable, "-m", "tests.simulators.dxr", "--rows", str(rows), "--token", TOKEN, *tenant_options)
+    async with started("tenant", folder, *tenant) as (dxr_url, _):
+        of_all = {
+            "DXR_BASE_URL": dxr_url,
+            "DXR_BEARER_TOKEN": TOKEN,
+            "LANDING_PATH": str(folder / "landing"),
+            "STATE_DIR": str(folder / "state"),
+        }
+        serve = (str(BIN / "dxr-ingest"), "serve", "--port", "0")
+        async with started("service", folder, *serve, **of_all, **variables) as service:
+            yield service
 
 
 def peak_mib(pid: int) -> int:

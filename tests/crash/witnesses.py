@@ -186,6 +186,7 @@ class FolderWatch:
         self._moments = moments
         self._told = set[tuple[Any, str]]()
         self._ended = threading.Event()
+        self._looking = threading.Lock()
         self._thread = threading.Thread(target=self._watch, name="landing watch", daemon=True)
 
     def __enter__(self) -> Self:
@@ -198,6 +199,11 @@ class FolderWatch:
 
     def _watch(self) -> None:
         while not self._ended.wait(_LOOK_CLOSELY_S if self._moments.waits_for(LANDING_POINTS) else _LOOK_S):
+            self.look()
+
+    def look(self) -> None:
+        """Tell of whatever is new by now."""
+        with self._looking:
             for path in self._paths():
                 self._look_at(Path(path))
 

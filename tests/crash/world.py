@@ -70,6 +70,7 @@ class World:
     judge: Judge
     postgres: Postgres | None
     database_url: str | None
+    watch: FolderWatch | None
     known: dict[str, Asked] = field(default_factory=dict[str, Asked])
     broken: bool = False
     _generation: int = 0
@@ -136,6 +137,8 @@ class World:
             async with asyncio.timeout(_END_TIMEOUT_S):
                 while (run := await self.show(asked))["state"] in {"queued", "running"}:  # noqa: ASYNC110
                     await asyncio.sleep(0.05)
+                if self.watch is not None:
+                    self.watch.look()  # a run may be over before the watching thread has had its turn
                 self.moments.ended(asked.dataset)
                 return run
         except TimeoutError:
@@ -196,6 +199,7 @@ async def opened_world(
             assert postgres is not None
             database_url = variables["DATABASE_URL"] = postgres.new_database()
         root = folder / "landing"
+        watch = None
         if place.landing == "volume":
             databricks = await stack.enter_async_context(DatabricksSimulator(folder / "workspace"))
             root = databricks.volume("main", "dxr", "landing")
@@ -206,11 +210,11 @@ async def opened_world(
                 "DATABRICKS_TOKEN": databricks.pat,
             }
         else:
-            stack.enter_context(FolderWatch(root, moments))
+            watch = stack.enter_context(FolderWatch(root, moments))
         fleet = Fleet(place.replicas, folder / "replicas", variables)
         moments.fleet = await stack.enter_async_context(fleet)
         judge = Judge(root, moments, classifier, revisions)
-        world = World(place, folder, dxr, moments, fleet, judge, postgres, database_url)
+        world = World(place, folder, dxr, moments, fleet, judge, postgres, database_url, watch)
         try:
             yield world
         finally:

@@ -12,11 +12,13 @@ import uvicorn
 from service.api.app import create_app
 from service.api.auth import tokens_of
 from service.api.connection import Bounds, HttpConfig
+from tests.simulators.dxr import faults
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from service.wiring import Service
+    from tests.simulators.dxr import DxrSimulator
 
 FULL, READ_ONLY = "full-" + "f" * 32, "read-" + "r" * 32
 
@@ -43,6 +45,15 @@ async def served(service: Service, bounds: Bounds | None = None) -> AsyncIterato
         server.should_exit = True
         await loop
         await server.shutdown()
+
+
+async def streaming(api: httpx2.AsyncClient, dxr: DxrSimulator) -> tuple[faults.Gate, str]:
+    """A run that has come to its tenth row and waits there, by its id, until the gate is opened."""
+    gate = faults.Gate(after_rows=10)
+    dxr.faults.next(gate)
+    run_id = (await api.post("/v1/snapshots", json={})).json()["id"]
+    await gate.reached()
+    return gate, run_id
 
 
 async def until(api: httpx2.AsyncClient, run_id: str, *states: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import pytest_asyncio
 from service import wiring
 from service.runs.model import State
 from tests.integration.runs import commits, root, snapshot
-from tests.integration.serving import FULL, READ_ONLY, is_problem, served, until
+from tests.integration.serving import FULL, READ_ONLY, is_problem, served, streaming, until
 from tests.simulators.dxr import faults
 
 if TYPE_CHECKING:
@@ -97,46 +97,37 @@ async def test_other_receipts(api: httpx2.AsyncClient, opened: Service, verdict:
 async def test_a_second_trigger_is_told_of_the_active_run(
     api: httpx2.AsyncClient, dxr: DxrSimulator, opened: Service
 ) -> None:
-    gate = faults.Gate(after_rows=10)
-    dxr.faults.next(gate)
-    run = (await api.post("/v1/snapshots", json={})).json()
-    await gate.reached()
+    gate, run_id = await streaming(api, dxr)
     response = await api.post("/v1/snapshots", json={})
     body = is_problem(response, 409, "ALREADY_ACTIVE")
-    assert body["run_id"] == run["id"]
-    assert response.headers["location"] == f"/v1/runs/{run['id']}"
+    assert body["run_id"] == run_id
+    assert response.headers["location"] == f"/v1/runs/{run_id}"
     other = await api.post("/v1/snapshots", json={"dataset": "pii"})
     assert other.status_code == 202
     await until(api, other.json()["id"], "landed")
     gate.open()
-    await until(api, run["id"], "landed")
+    await until(api, run_id, "landed")
 
 
 async def test_a_cancel_ends_a_running_run_and_frees_its_dataset(
     api: httpx2.AsyncClient, dxr: DxrSimulator, opened: Service
 ) -> None:
-    gate = faults.Gate(after_rows=10)
-    dxr.faults.next(gate)
-    run = (await api.post("/v1/snapshots", json={})).json()
-    await gate.reached()
-    assert (await api.post(f"/v1/runs/{run['id']}/cancel")).status_code == 202
-    cancelled = await until(api, run["id"], "cancelled")
+    _, run_id = await streaming(api, dxr)
+    assert (await api.post(f"/v1/runs/{run_id}/cancel")).status_code == 202
+    cancelled = await until(api, run_id, "cancelled")
     assert cancelled["ended_at"]
     assert commits(opened) == []
-    is_problem(await api.post(f"/v1/runs/{run['id']}/cancel"), 409, "ALREADY_ENDED")
+    is_problem(await api.post(f"/v1/runs/{run_id}/cancel"), 409, "ALREADY_ENDED")
     again = (await api.post("/v1/snapshots", json={})).json()
     await until(api, again["id"], "landed")
 
 
 async def test_a_drain_hands_the_run_back_and_the_next_process_lands_it(dxr: DxrSimulator, opened: Service) -> None:
-    gate = faults.Gate(after_rows=10)
-    dxr.faults.next(gate)
     async with served(opened) as api:
-        run = (await api.post("/v1/snapshots", json={})).json()
-        await gate.reached()
-    assert (await opened.store.get(run["id"])).state is State.QUEUED
+        _, run_id = await streaming(api, dxr)
+    assert (await opened.store.get(run_id)).state is State.QUEUED
     async with served(opened) as api:
-        landed = await until(api, run["id"], "landed")
+        landed = await until(api, run_id, "landed")
     assert landed["attempt"] == 2
     assert len(commits(opened)) == 1
 
@@ -372,14 +363,11 @@ async def test_a_thousand_repeats_of_an_idempotency_key_make_one_run(api: httpx2
 async def test_reads_are_answered_while_a_snapshot_streams(
     api: httpx2.AsyncClient, dxr: DxrSimulator, opened: Service
 ) -> None:
-    gate = faults.Gate(after_rows=10)
-    dxr.faults.next(gate)
-    run = (await api.post("/v1/snapshots", json={})).json()
-    await gate.reached()
-    reads = await asyncio.gather(*(api.get(f"/v1/runs/{run['id']}") for _ in range(50)))
+    gate, run_id = await streaming(api, dxr)
+    reads = await asyncio.gather(*(api.get(f"/v1/runs/{run_id}") for _ in range(50)))
     assert {(read.status_code, read.json()["state"]) for read in reads} == {(200, "running")}
     triggers = await asyncio.gather(*(api.post("/v1/snapshots", json={}) for _ in range(50)))
-    assert {(answer.status_code, answer.json()["run_id"]) for answer in triggers} == {(409, run["id"])}
+    assert {(answer.status_code, answer.json()["run_id"]) for answer in triggers} == {(409, run_id)}
     gate.open()
-    await until(api, run["id"], "landed")
+    await until(api, run_id, "landed")
     assert len(commits(opened)) == 1

@@ -13,6 +13,7 @@ from service.runs import watch as watching
 from service.runs.schema import runs
 from service.runs.watch import RunWatch
 from tests.integration.runs import root, snapshot
+from tests.integration.serving import streaming
 from tests.integration.test_api import (  # noqa: F401 - fixtures
     api,
     is_problem,
@@ -89,10 +90,7 @@ async def test_a_run_is_told_from_its_trigger_to_its_receipt(
     opened: Service,  # noqa: F811
     dxr: DxrSimulator,
 ) -> None:
-    gate = faults.Gate(after_rows=10)
-    dxr.faults.next(gate)
-    run_id = await started(api)
-    await gate.reached()
+    gate, run_id = await streaming(api, dxr)
     seen: list[Told] = []
     async with following(api, run_id) as events:
         async for event in events:
@@ -135,10 +133,7 @@ async def test_a_stream_is_resumed_where_it_broke(
 
 
 async def test_a_cancel_is_told(api: httpx2.AsyncClient, opened: Service, dxr: DxrSimulator) -> None:  # noqa: F811
-    gate = faults.Gate(after_rows=10)
-    dxr.faults.next(gate)
-    run_id = await started(api)
-    await gate.reached()
+    _, run_id = await streaming(api, dxr)
     async with following(api, run_id) as events:
         assert (await anext(events)).name == "run"
         await api.post(f"/v1/runs/{run_id}/cancel")
@@ -161,10 +156,7 @@ async def test_whoever_goes_away_leaves_nothing_behind(
     opened: Service,  # noqa: F811
     dxr: DxrSimulator,
 ) -> None:
-    gate = faults.Gate(after_rows=10)
-    dxr.faults.next(gate)
-    run_id = await started(api)
-    await gate.reached()
+    gate, run_id = await streaming(api, dxr)
     async with following(api, run_id) as first, following(api, run_id) as second:
         await anext(first)
         await anext(second)
@@ -179,11 +171,8 @@ async def test_another_replica_tells_the_same(
 ) -> None:
     settings = make_settings(dxr_base_url=dxr.url, database_url=database_url, receipt_poll_seconds=0.05)
     dxr.source = GeneratedFiles(rows=50, seed=1)
-    gate = faults.Gate(after_rows=10)
-    dxr.faults.next(gate)
     async with wiring.opened(settings) as one, wiring.opened(settings) as two, served(one) as at_work:
-        run_id = await started(at_work)
-        await gate.reached()
+        gate, run_id = await streaming(at_work, dxr)
         two.supervisor.draining = True  # it carries out nothing, and tells all the same
         async with served(two) as other, following(other, run_id) as there:
             first = await anext(there)
@@ -213,10 +202,7 @@ async def test_a_drain_ends_the_streams_and_begins_none(
     opened: Service,  # noqa: F811
     dxr: DxrSimulator,
 ) -> None:
-    gate = faults.Gate(after_rows=10)
-    dxr.faults.next(gate)
-    run_id = await started(api)
-    await gate.reached()
+    gate, run_id = await streaming(api, dxr)
     async with following(api, run_id) as events:
         await anext(events)
         opened.watch.close()

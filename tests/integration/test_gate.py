@@ -29,13 +29,6 @@ QUERY = 'path:"/finance/alice@example.com"'
 
 
 @pytest_asyncio.fixture
-async def opened(dxr: DxrSimulator, make_settings: MakeSettings) -> AsyncIterator[Service]:
-    settings = make_settings(dxr_base_url=dxr.url, service_api_tokens=f"ops:{FULL};board:{READ_ONLY}:read")
-    async with wiring.opened(settings) as service:
-        yield service
-
-
-@pytest_asyncio.fixture
 async def api(opened: Service) -> AsyncIterator[httpx2.AsyncClient]:
     async with served(opened) as client:
         yield client

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import pytest_asyncio
 
-from service import wiring
 from service.api.connection import Bounds
 from service.api.form import BODY_BYTES_MAX, HEAD_BYTES_MAX
 from service.api.headers import SECURITY_HEADERS
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
 
     from service.wiring import Service
-    from tests.conftest import MakeSettings
-    from tests.simulators.dxr import DxrSimulator
 
 TOKEN = f"Authorization: Bearer {FULL}\r\n"
 HOST = "Host: service\r\n"
@@ -97,13 +94,6 @@ async def opened_door(service: Service, bounds: Bounds | None = None) -> AsyncIt
             yield door
         finally:
             await door.close()
-
-
-@pytest_asyncio.fixture
-async def opened(dxr: DxrSimulator, make_settings: MakeSettings) -> AsyncIterator[Service]:
-    settings = make_settings(dxr_base_url=dxr.url, service_api_tokens=f"ops:{FULL};board:{READ_ONLY}:read")
-    async with wiring.opened(settings) as service:
-        yield service
 
 
 @pytest_asyncio.fixture

@@ -49,13 +49,13 @@ class RecordWriter:
 
     async def add(self, entries: Sequence[Entry]) -> None:
         """Append records. Raises `LandingError` and what a volume or the memory raises."""
-        lines = [msgspec.json.encode(record) for _, record in entries]
+        lines = [msgspec.json.encode(record) + b"\n" for _, record in entries]
         async with self._alone:
-            together = sum(map(len, lines)) + len(lines) <= self._writer.room_bytes
+            together = sum(map(len, lines)) <= self._writer.room_bytes
             # Else one line at a time: a chunk and the files that it tells of are registered together.
             for start, stop in [(0, len(lines))] if together else [(n, n + 1) for n in range(len(lines))]:
-                piece = lines[start:stop]
-                await self._publish(await self._work(lambda piece=piece: self._writer.write(piece)))
+                piece, count = b"".join(lines[start:stop]), stop - start
+                await self._publish(await self._work(lambda piece=piece, count=count: self._writer.write(piece, count)))
                 if not self._told:
                     self._opened_s = self._clock.monotonic_s()
                 self._told += [told for told, _ in entries[start:stop]]

@@ -48,30 +48,32 @@ class ChunkWriter:
         """How much still goes into the part that took the last line; 0 when none is open."""
         return self._chunk_bytes_max - self._open.raw_bytes if self._open else 0
 
-    def write(self, lines: list[bytes]) -> Iterator[SealedChunk]:
-        r"""Append lines (without ``\n``); yields the parts that this filled.
+    def write(self, lines: bytes, count: int) -> Iterator[SealedChunk]:
+        r"""Append so many lines, each with its ``\n``; yields the parts that this filled.
 
         Each part takes what fits, line by line: where a part ends does not depend on how the lines came.
         """
-        left_bytes = sum(map(len, lines)) + len(lines)
         while lines:
-            room_bytes = self.room_bytes if self._open else self._chunk_bytes_max
-            if left_bytes <= room_bytes:
-                self._append(lines, left_bytes)
+            room_bytes = max(0, self.room_bytes) if self._open else self._chunk_bytes_max
+            if len(lines) <= room_bytes:
+                self._append(lines, count)
                 return
-            # A line that is longer than any part gets one of its own.
-            count, taken_bytes = _fitting(lines, room_bytes, lines_min=0 if self._open else 1)
-            if count:
-                self._append(lines[:count], taken_bytes)
-                lines, left_bytes = lines[count:], left_bytes - taken_bytes
+            end = lines.rfind(b"\n", 0, room_bytes) + 1
+            if not end and self._open is None:
+                end = lines.find(b"\n") + 1  # a line that is longer than any part gets one of its own
+            if end:
+                fitting = lines[:end]
+                fitting_count = fitting.count(b"\n")
+                self._append(fitting, fitting_count)
+                lines, count = lines[end:], count - fitting_count
             yield from self.close()
 
-    def _append(self, lines: list[bytes], lines_bytes: int) -> None:
+    def _append(self, lines: bytes, count: int) -> None:
         if self._open is None:
             name = layout.chunk_name(self._stem, self._number)
             self._open = _OpenChunk(self._landing.new_part(f"{self._folder}/{name}"))
             self._number += 1
-        self._open.write(lines, lines_bytes)
+        self._open.write(lines, count)
 
     def close(self) -> Iterator[SealedChunk]:
         """Seal the open part, if there is one."""
@@ -102,10 +104,10 @@ class _OpenChunk:
         self._sha256 = hashlib.sha256()
         self._gzip = cast("_Compressor", isal_zlib.compressobj(_GZIP_LEVEL, isal_zlib.DEFLATED, _GZIP_WINDOW))  # pyright: ignore[reportUnknownMemberType]
 
-    def write(self, lines: list[bytes], raw_bytes: int) -> None:
-        self._rows += len(lines)
-        self.raw_bytes += raw_bytes
-        self._store(self._gzip.compress(b"\n".join([*lines, b""])))
+    def write(self, lines: bytes, count: int) -> None:
+        self._rows += count
+        self.raw_bytes += len(lines)
+        self._store(self._gzip.compress(lines))
 
     def seal(self) -> SealedChunk:
         self._store(self._gzip.flush())
@@ -118,13 +120,3 @@ class _OpenChunk:
             self._sha256.update(data)
             self._stored_bytes += len(data)
             self.part.write(data)
-
-
-def _fitting(lines: list[bytes], room_bytes: int, *, lines_min: int) -> tuple[int, int]:
-    """How many of `lines` fit, and their bytes with their newlines."""
-    taken_bytes = 0
-    for count, line in enumerate(lines):
-        if count >= lines_min and taken_bytes + len(line) + 1 > room_bytes:
-            return count, taken_bytes
-        taken_bytes += len(line) + 1
-    return len(lines), taken_bytes

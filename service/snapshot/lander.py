@@ -23,9 +23,8 @@ if TYPE_CHECKING:
     from service.snapshot.progress import Progress
 
 BLOCK_BYTES: Final = 1 << 20
-# Lines of one byte take a hundred times their size while they are sorted: this much at once, and no more such lines
-# than these wait to be stored.
-_PIECE_BYTES: Final = 1 << 17
+# Sorted at once. Lines of one byte take a hundred times their size while they are: no more of them wait to be stored.
+_PIECE_BYTES: Final = 1 << 18
 _LINES_MAX: Final = 1 << 14
 
 _Done = TypeVar("_Done")
@@ -72,7 +71,7 @@ class RowLander:
         self._progress = progress
         self._watch = watch
         self._decoder = decoder_for(content_encoding)
-        self._pieces: Iterator[bytes] | None = None
+        self._pieces: Iterator[list[bytes]] | None = None
         self.rows = 0
         self.capped = False
         self.sorting_s = 0.0
@@ -90,7 +89,7 @@ class RowLander:
         await self._sorted()
         block_bytes = sum(map(len, block))
         self._progress.wire_bytes += block_bytes
-        self._pieces = _small(piece for wire in block for piece in self._decoder.feed(wire))
+        self._pieces = _grouped(piece for wire in block for piece in self._decoder.feed(wire))
         self._sorting = self._work(self._sort)
         if block_bytes < BLOCK_BYTES:
             await self._sorted()
@@ -153,7 +152,7 @@ class RowLander:
         self.rows, self.capped = sorter.rows, sorter.capped
         told.rows, told.rejected_rows, told.blank_lines = sorter.rows, sorter.rejected_rows, sorter.blank_lines
         told.served_lines = sorter.served_lines
-        told.raw_bytes += sum(sum(map(len, lines.rows)) + len(lines.rows) for lines in found)
+        told.raw_bytes += sum(len(rows.data) for lines in found for rows in lines.rows)
 
     def _tell_chunks(self) -> None:
         chunks = [chunk for chunk in self._published.chunks if not _is_rejects(chunk)]
@@ -164,12 +163,12 @@ class RowLander:
         found: list[Sorted] = []
         before, left_bytes = self._sorter.served_lines, BLOCK_BYTES
         while left_bytes > 0 and self._sorter.served_lines - before < _LINES_MAX:
-            piece = None if self._pieces is None or self._sorter.capped else next(self._pieces, None)
-            if piece is None:
+            pieces = None if self._pieces is None or self._sorter.capped else next(self._pieces, None)
+            if pieces is None:
                 self._pieces = None
                 break
-            left_bytes -= len(piece)
-            found.append(self._sorter.feed(self._splitter.feed(piece)))
+            left_bytes -= sum(map(len, pieces))
+            found.append(self._sorter.feed(self._splitter.feed(pieces)))
         return found
 
     def _judge(self) -> list[Sorted]:
@@ -182,21 +181,28 @@ class RowLander:
         return [sealed for lines in found for sealed in self._put(lines)]
 
     def _put(self, lines: Sorted) -> Iterator[SealedChunk]:
-        yield from self._rows.write(lines.rows)
+        for rows in lines.rows:
+            yield from self._rows.write(rows.data, rows.count)
         if lines.rejects:
-            yield from self._rejects.write([msgspec.json.encode(reject) for reject in lines.rejects])
+            encoded = [msgspec.json.encode(reject) for reject in lines.rejects]
+            yield from self._rejects.write(b"\n".join([*encoded, b""]), len(encoded))
 
     def _close(self) -> list[SealedChunk]:
         return [*self._rows.close(), *self._rejects.close()]
 
 
-def _small(pieces: Iterator[bytes]) -> Iterator[bytes]:
+def _grouped(pieces: Iterator[bytes]) -> Iterator[list[bytes]]:
+    group: list[bytes] = []
+    left_bytes = _PIECE_BYTES
     for piece in pieces:
-        if len(piece) <= _PIECE_BYTES:
-            yield piece
-            continue
         for start in range(0, len(piece), _PIECE_BYTES):
-            yield piece[start : start + _PIECE_BYTES]
+            group.append(piece[start : start + _PIECE_BYTES])
+            left_bytes -= len(group[-1])
+            if left_bytes <= 0:
+                yield group
+                group, left_bytes = [], _PIECE_BYTES
+    if group:
+        yield group
 
 
 def _is_rejects(chunk: Chunk) -> bool:

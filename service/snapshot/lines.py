@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 BOM = b"\xef\xbb\xbf"
 BLANK = b" \t\r"
@@ -43,8 +47,9 @@ class _Measure:
 class LineSplitter:
     r"""Splits a stream at byte ``\n`` alone (U+2028, U+0085 and lone ``\r`` are legal inside a row).
 
-    The stream's leading BOM belongs to no line. A line longer than `line_bytes_max` comes out as a `LongLine`, and no
-    more than that many bytes (and the piece just fed) are held.
+    Whole lines come as they lie: several in one stretch, each with its ``\n``. The stream's leading BOM is part of no
+    line. A line longer than `line_bytes_max` comes out as a `LongLine`; no more than that many bytes are held, beside
+    the pieces just fed.
     """
 
     def __init__(self, line_bytes_max: int) -> None:
@@ -54,37 +59,36 @@ class LineSplitter:
         self._held_bytes = 0
         self._long: _Measure | None = None
 
-    def feed(self, data: bytes) -> list[bytes | LongLine]:
-        r"""The lines that end in `data`, without their ``\n``."""
+    def feed(self, pieces: list[bytes]) -> list[bytes | LongLine]:
+        """The lines that end in these pieces of the stream."""
         if not self._begun:
-            data = self._without_bom(data)
-        end = data.rfind(b"\n")
-        if end < 0:
-            self._hold(data)
-            return []
-        rest = data[end + 1 :]
-        lines: list[bytes | LongLine] = []
-        if self._held_bytes:
-            first_end = data.find(b"\n")
-            self._hold(data[:first_end])
-            lines.append(self._take_held())
-            if first_end == end:
-                self._hold(rest)
-                return lines
-            data = data[first_end + 1 : end]
-        else:
-            data = data[:end]
-        whole = data.split(b"\n")
-        if len(data) > self._line_bytes_max:
-            lines += [self._measured(line) for line in whole]
-        else:
-            lines += whole
-        self._hold(rest)
-        return lines
+            pieces = [self._without_bom(b"".join(pieces))]
+        if self._held_bytes + sum(map(len, pieces)) > self._line_bytes_max:
+            return [line for piece in pieces for line in self._one_by_one(piece)]
+        for number in reversed(range(len(pieces))):
+            end = pieces[number].rfind(b"\n") + 1
+            if end:
+                stretch = b"".join([*self._held, *pieces[:number], memoryview(pieces[number])[:end]])
+                self._held, self._held_bytes = [], 0
+                self._hold(pieces[number][end:])
+                for piece in pieces[number + 1 :]:
+                    self._hold(piece)
+                return [stretch]
+        for piece in pieces:
+            self._hold(piece)
+        return []
 
     def finish(self) -> bytes | LongLine:
         r"""What came after the last ``\n``: the torn tail, or a last line that simply lacks its newline."""
         return self._take_held()
+
+    def _one_by_one(self, data: bytes) -> Iterator[bytes | LongLine]:
+        *ends, rest = data.split(b"\n")
+        for end in ends:
+            self._hold(end)
+            line = self._take_held()
+            yield line + b"\n" if isinstance(line, bytes) else line
+        self._hold(rest)
 
     def _without_bom(self, data: bytes) -> bytes:
         head = b"".join(self._held) + data
@@ -113,10 +117,3 @@ class LineSplitter:
         line = b"".join(self._held) if self._long is None else self._long.line()
         self._held, self._held_bytes, self._long = [], 0, None
         return line
-
-    def _measured(self, line: bytes) -> bytes | LongLine:
-        if len(line) <= self._line_bytes_max:
-            return line
-        long = _Measure()
-        long.add(line)
-        return long.line()

@@ -1,12 +1,14 @@
-"""Says of most rows in one pass that they are rows. Pure.
+"""Says of most rows, many at once, that they are rows. Pure.
 
-`service.snapshot.rows.flaw_of` decides what a row is; it looks at a line several times. Nearly all lines are sound, and
-simdjson proves syntax and UTF-8 at once (docs/decisions/0019): only what it does not vouch for is looked at with care.
+`service.snapshot.rows.flaw_of` decides what a row is; it looks at each line several times. Nearly all lines are sound,
+and simdjson proves syntax, UTF-8 and depth in one pass over many (docs/decisions/0019, 0022): only what it does not
+vouch for is looked at with care.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, cast
+import secrets
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import simdjson
 import stringzilla
@@ -14,21 +16,57 @@ import stringzilla
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# simdjson needs some ten times a line's length beside it, and holds the interpreter meanwhile.
+# simdjson needs some ten times a text's length beside it, and holds the interpreter meanwhile.
 _LINE_BYTES_MAX: Final = 1 << 18
+_STRETCH_BYTES_MAX: Final = 1 << 19
 _BRACKETS: Final = b"{["
+_count = cast("Callable[[bytes, bytes], int]", stringzilla.count)  # pyright: ignore[reportUnknownMemberType]
 _count_of_any = cast("Callable[[bytes, bytes], int]", stringzilla.count_byteset)  # pyright: ignore[reportUnknownMemberType]
 
 
+def brackets_of(line: bytes) -> int:
+    """How many brackets and braces are opened, those in strings too."""
+    return _count_of_any(line, _BRACKETS)
+
+
 class QuickCheck:
-    """One stream's checker: its parser's memory is used again for every line, so it belongs to one thread at a time."""
+    """One stream's checker: its parser's memory is used again, so it belongs to one thread at a time."""
 
     def __init__(self, row_bytes_max: int, depth_max: int) -> None:
         self._line_bytes_max = min(row_bytes_max, _LINE_BYTES_MAX)
+        self._stretch_bytes_max = min(row_bytes_max, _STRETCH_BYTES_MAX)
         self._depth_max = depth_max
         # Each level needs an opening and a closing byte.
         self._shallow_bytes = 2 * depth_max
-        self._parse = simdjson.Parser().parse
+        self._parse = cast("Callable[[bytes], Any]", simdjson.Parser().parse)
+        # Nobody who writes rows can know this name.
+        self._name = secrets.token_hex(8)
+        # So deep inside arrays that a row above `depth_max` is too deep for simdjson itself.
+        around = max(0, self._deepest() - depth_max - 1)
+        self._inside = "/0" * around
+        self._before = b'%b{"%b":' % (b"[" * around, self._name.encode())
+        self._between = b',"%b":' % self._name.encode()
+        self._after = b"0}" + b"]" * around
+
+    def rows_in(self, lines: bytes) -> int:
+        r"""How many rows these are when each line (with its ``\n``) is one as it stands; 0 says nothing about them.
+
+        They are parsed as one document, in which every ``\n`` has become the name of a member that nobody can guess: if
+        all its members have that name, and as many as there are lines, then each line is one value and none reaches
+        into the next. That the values are objects without blanks around them is seen by their first and last bytes.
+        """
+        if len(lines) > self._stretch_bytes_max or not (lines.startswith(b"{") and lines.endswith(b"}\n")):
+            return 0
+        count = _count(lines, b"\n")
+        # Of very short lines the document would be a multiple.
+        if _count(lines, b"}\n{") != count - 1 or count * len(self._between) > len(lines):
+            return 0
+        document = b"".join((self._before, lines.replace(b"\n", self._between), self._after))
+        try:
+            names: list[str] = list(self._parse(document).at_pointer(self._inside).keys())
+        except (ValueError, RuntimeError):
+            return 0
+        return count if len(names) == count + 1 and set(names) == {self._name} else 0
 
     def vouches_for(self, line: bytes) -> bool:
         r"""Whether `line` (without ``\n``) is a row as it stands; False says nothing about it.
@@ -42,4 +80,22 @@ class QuickCheck:
             self._parse(line)
         except (ValueError, RuntimeError):
             return False
-        return len(line) <= self._shallow_bytes or _count_of_any(line, _BRACKETS) <= self._depth_max
+        return len(line) <= self._shallow_bytes or brackets_of(line) <= self._depth_max
+
+    def _deepest(self) -> int:
+        """How many levels simdjson takes."""
+        depth = 1
+        while self._takes(2 * depth):
+            depth *= 2
+        step = depth
+        while step := step // 2:
+            if self._takes(depth + step):
+                depth += step
+        return depth
+
+    def _takes(self, depth: int) -> bool:
+        try:
+            self._parse(b"[" * depth + b"]" * depth)
+        except (ValueError, RuntimeError):
+            return False
+        return True

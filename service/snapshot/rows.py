@@ -16,10 +16,10 @@ import msgspec
 
 from service.errors import UpstreamError
 from service.snapshot.lines import BLANK, LongLine
-from service.snapshot.quick import QuickCheck
+from service.snapshot.quick import QuickCheck, brackets_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 DEPTH_MAX: Final = 500
 # A document nested deeper than this needs an opening and a closing byte for each level.
@@ -69,11 +69,23 @@ class Reject(msgspec.Struct, frozen=True):
     raw: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class Rows:
+    r"""Several rows as they came, each with its ``\n``."""
+
+    data: bytes
+    count: int
+
+    def last(self) -> bytes:
+        r"""The last of them, without its ``\n``."""
+        return self.data[self.data.rfind(b"\n", 0, -1) + 1 : -1]
+
+
 @dataclass(slots=True)
 class Sorted:
-    """What one piece of the stream held."""
+    """What some pieces of the stream held."""
 
-    rows: list[bytes] = field(default_factory=list[bytes])
+    rows: list[Rows] = field(default_factory=list[Rows])
     rejects: list[Reject] = field(default_factory=list[Reject])
 
 
@@ -122,7 +134,7 @@ def _is_utf8(line: bytes) -> bool:
 
 
 def _may_be_deep(line: bytes) -> bool:
-    return len(line) > _SHALLOW_BYTES and line.count(b"{") + line.count(b"[") > DEPTH_MAX
+    return len(line) > _SHALLOW_BYTES and brackets_of(line) > DEPTH_MAX
 
 
 def _depths(line: bytes) -> Iterator[list[int]]:
@@ -174,7 +186,7 @@ class RowSorter:
         self._row_bytes_max = row_bytes_max
         self._record_cap = record_cap
         self._quick = QuickCheck(row_bytes_max, DEPTH_MAX)
-        self._last_row: bytes | None = None
+        self._last_rows: Rows | None = None
         self._first_flaw: str | None = None
         self.rows = 0
         self.rejected_rows = 0
@@ -190,25 +202,24 @@ class RowSorter:
         """Whether the asked number of rows was reached: nothing after it is looked at."""
         return self._record_cap is not None and self.rows >= self._record_cap
 
-    def feed(self, lines: list[bytes | LongLine]) -> Sorted:
-        """Sort whole lines."""
+    def feed(self, stretches: list[bytes | LongLine]) -> Sorted:
+        r"""Sort whole lines, as `LineSplitter` gives them."""
         out = Sorted()
-        for line in lines:
-            if self.capped:
-                break
-            if isinstance(line, bytes) and self._quick.vouches_for(line):
-                self._take(line, out)
-            elif line:
-                self._sort(line, out)
+        for stretch in stretches:
+            if isinstance(stretch, LongLine):
+                self._sort_each([stretch], out)
+            elif (count := self._quick.rows_in(stretch)) and self._has_room_for(count):
+                self.rows += count
+                self._take(Rows(stretch, count), out)
             else:
-                self.blank_lines += 1
+                self._sort_each(stretch.split(b"\n")[:-1], out)
         return out
 
     def finish(self, tail: bytes | LongLine) -> Sorted:
         """Judge the answer as a whole; `tail` is what came after the last newline and must be empty or a row."""
         out = Sorted()
         if tail:
-            self._sort(tail, out)
+            self._sort_each([tail], out)
         if self._first_flaw and not self.rows and not _may_be_a_cut_row(tail):
             raise _no_ndjson(_KINDS[self._first_flaw])
         if tail and not out.rows:
@@ -217,15 +228,35 @@ class RowSorter:
                 f"The stream of DXR ended inside line {self.served_lines}.",
                 "Nothing was committed; the attempt is repeated from the start.",
             )
-        if self._last_row is not None and _is_error(self._last_row):
+        if self._last_rows and _is_error(self._last_rows.last()):
             raise _no_ndjson("an error object")
         return out
 
-    def _sort(self, line: bytes | LongLine, out: Sorted) -> None:
+    def _has_room_for(self, count: int) -> bool:
+        return self._record_cap is None or self.rows + count <= self._record_cap
+
+    def _sort_each(self, lines: Sequence[bytes | LongLine], out: Sorted) -> None:
+        rows: list[bytes] = []
+        for line in lines:
+            if self.capped:
+                break
+            row = line if isinstance(line, bytes) and self._quick.vouches_for(line) else self._row_of(line, out)
+            if row is not None:
+                self.rows += 1
+                rows.append(row)
+        if rows:
+            self._take(Rows(b"\n".join([*rows, b""]), len(rows)), out)
+
+    def _take(self, rows: Rows, out: Sorted) -> None:
+        self._last_rows = rows
+        out.rows.append(rows)
+
+    def _row_of(self, line: bytes | LongLine, out: Sorted) -> bytes | None:
+        """The row that this line is, if it is one; else it is counted."""
         if isinstance(line, LongLine):
             self._judge_first(line.first, closed=line.last == b"]")
             self._reject(TOO_LONG, line, out)
-            return
+            return None
         row = line[:-1] if line.endswith(b"\r") else line
         if len(row) > self._row_bytes_max:
             self._judge_first(row.lstrip(BLANK)[:1], closed=row.rstrip(BLANK).endswith(b"]"))
@@ -233,16 +264,12 @@ class RowSorter:
         elif not row.strip(BLANK):
             self.blank_lines += 1
         elif (flaw := flaw_of(row)) is None:
-            self._take(row, out)
+            return row
         else:
             start = row.lstrip(BLANK)[:1]
             self._judge_first(start, closed=start != b"[" or _is_closed(row))
             self._reject(flaw, line, out)
-
-    def _take(self, row: bytes, out: Sorted) -> None:
-        self.rows += 1
-        self._last_row = row
-        out.rows.append(row)
+        return None
 
     def _judge_first(self, start: bytes, *, closed: bool) -> None:
         """Raise when the first line that is not blank shows that no rows will come; of others nothing is asked."""

@@ -28,7 +28,9 @@ def test_lines_are_in_chunks_in_their_order_and_no_chunk_is_above_its_size(
 ) -> None:
     with tempfile.TemporaryDirectory() as folder:
         writer = ChunkWriter(FolderLanding(Path(folder)), FOLDER, "part", chunk_bytes_max)
-        sealed = [one for batch in batches for one in writer.write(batch)]
+        sealed = [
+            one for batch in batches for one in writer.write(b"".join(line + b"\n" for line in batch), len(batch))
+        ]
         sealed += writer.close()
         files = sorted(Path(folder).rglob("*.tmp"), key=lambda file: (len(file.name), file.name))
         stored = [file.read_bytes() for file in files]

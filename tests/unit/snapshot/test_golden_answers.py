@@ -10,7 +10,7 @@ import pytest
 
 from service.errors import UpstreamError
 from service.snapshot.lines import BLANK, BOM, LineSplitter
-from service.snapshot.rows import Reject, RowSorter, flaw_of
+from service.snapshot.rows import Reject, Rows, RowSorter, flaw_of
 
 ANSWERS = Path(__file__).parents[2] / "golden" / "answers"
 EXPECTED: dict[str, dict[str, Any]] = json.loads((ANSWERS / "expected.json").read_text())
@@ -19,14 +19,20 @@ ROW_BYTES_MAX = 64 * 2**20
 
 def sort(body: bytes, piece_bytes: int, row_bytes_max: int) -> tuple[RowSorter, list[bytes], list[Reject]]:
     splitter, sorter = LineSplitter(row_bytes_max + 1), RowSorter(row_bytes_max)
-    rows: list[bytes] = []
+    rows: list[Rows] = []
     rejects: list[Reject] = []
     for start in range(0, len(body), piece_bytes):
-        out = sorter.feed(splitter.feed(body[start : start + piece_bytes]))
+        out = sorter.feed(splitter.feed([body[start : start + piece_bytes]]))
         rows += out.rows
         rejects += out.rejects
     out = sorter.finish(splitter.finish())
-    return sorter, rows + out.rows, rejects + out.rejects
+    return sorter, [row for some in [*rows, *out.rows] for row in lines_of(some)], rejects + out.rejects
+
+
+def lines_of(rows: Rows) -> list[bytes]:
+    lines = rows.data.split(b"\n")
+    assert (lines.pop(), len(lines)) == (b"", rows.count)
+    return lines
 
 
 def rows_alone(body: bytes, row_bytes_max: int) -> list[bytes]:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.snapshot.quick import QuickCheck
-from service.snapshot.rows import DEPTH_MAX, RowSorter, flaw_of
+from service.snapshot.rows import DEPTH_MAX, Rows, RowSorter, flaw_of
 from tests.simulators.dxr import GeneratedFiles
 
 ROW_BYTES_MAX = 1 << 20
@@ -74,12 +74,98 @@ def test_deep_rows_are_left_to_the_careful_one() -> None:
 
 
 def test_a_row_above_the_limit_of_the_setting_is_rejected_however_sound_it_is() -> None:
-    out = RowSorter(row_bytes_max=10).feed([b'{"a":1234}', b'{"a":12345}'])
-    assert out.rows == [b'{"a":1234}']
+    out = RowSorter(row_bytes_max=10).feed([b'{"a":1234}\n{"a":12345}\n'])
+    assert out.rows == [Rows(b'{"a":1234}\n', 1)]
     assert [reject.reason for reject in out.rejects] == ["TOO_LONG"]
 
 
 def test_rows_of_a_tenant_are_vouched_for() -> None:
     check = QuickCheck(ROW_BYTES_MAX, DEPTH_MAX)
-    rows = b"".join(GeneratedFiles(500, seed=5).blocks()).splitlines()
-    assert sum(map(check.vouches_for, rows)) > 0.99 * len(rows)
+    body = b"".join(GeneratedFiles(100, seed=5).blocks())
+    assert all(map(check.vouches_for, body.splitlines()))
+    assert check.rows_in(body) == 100
+
+
+SPARE = b'"padding of the lines, so that the name of a member is shorter than they are"'
+FRAGMENTS = [
+    *(
+        b'{"a":{}',
+        b'{"a":[{}',
+        b"{},{}",
+        b"{}",
+        b"{}]",
+        b"{}}",
+        b"{}]}",
+        b'{},"b":{}',
+        b"{}],[{}",
+        b'{"a":[[{}',
+        b"{}]]}",
+    ),
+    *(b'{"a":"{', b'}"}', b'{"a":1}', b'{"a":' + b"9" * 25 + b"}", b'{"a":"\\', b'{"a":1}{"a":1}', b'{"a":NaN}', b""),
+    *(b" {}", b"{} ", b"{}\r", b"[{}]", b"5", b'{"a":"\xff"}', b'{"a":"\\ud800"}', b"{" + SPARE + b":" + SPARE + b"}"),
+    b'{"a":' + b"[" * DEPTH_MAX + b"]" * DEPTH_MAX + b"}",
+]
+
+
+@given(st.lists(st.lists(st.sampled_from([*FRAGMENTS, *ATOMS]), max_size=3).map(b"".join), max_size=6), st.booleans())
+def test_lines_are_vouched_for_together_only_when_each_is_a_row(lines: list[bytes], padded: bool) -> None:
+    if padded:  # so that no line is too short
+        lines = [line.replace(b"{}", b"{" + SPARE + b":{}}") for line in lines]
+    stretch = b"".join(line + b"\n" for line in lines)
+    if count := QuickCheck(ROW_BYTES_MAX, DEPTH_MAX).rows_in(stretch):
+        assert count == len(lines)
+        assert all(flaw_of(line) is None for line in lines)
+
+
+LONG = b'{"a":"' + b"x" * 100 + b'"}'
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [b'{"b":' + LONG, LONG + b"}", LONG + b',"c":' + LONG],
+        [LONG + b',"c":' + LONG, b'{"b":' + LONG, LONG + b"}"],
+        [b'{"b":[' + LONG, LONG + b"]}", LONG + b"," + LONG],
+        [b'{"b":{"c":' + LONG, LONG + b"}}"],
+        [LONG + b',"c":' + LONG],
+        [LONG + b"," + LONG],
+        [LONG + LONG],
+    ],
+    ids=["member", "member after", "element", "deeper", "one line more", "two values", "side by side"],
+)
+def test_no_line_reaches_into_the_next(lines: list[bytes]) -> None:
+    """They begin and end like rows and are as many values as lines, but not each of them is one."""
+    for all_lines in (lines, [LONG, *lines, LONG]):
+        assert QuickCheck(ROW_BYTES_MAX, DEPTH_MAX).rows_in(b"\n".join([*all_lines, b""])) == 0
+
+
+@pytest.mark.parametrize("odd", [b"", b" ", b"5", b"[1]", b" {}", b"{} ", b"{}\r", b"\t{}", b"null", b'"a"'], ids=repr)
+def test_one_odd_line_among_many_is_left_to_the_careful_one(odd: bytes) -> None:
+    check = QuickCheck(ROW_BYTES_MAX, DEPTH_MAX)
+    for lines in ([odd, LONG], [LONG, odd, LONG], [LONG, odd]):
+        assert check.rows_in(b"\n".join([*lines, b""])) == 0
+
+
+def test_many_lines_that_may_hold_one_above_the_limit_are_left_to_the_careful_one() -> None:
+    assert QuickCheck(2 * len(LONG) + 2, DEPTH_MAX).rows_in(LONG + b"\n" + LONG + b"\n") == 2
+    assert QuickCheck(2 * len(LONG) + 1, DEPTH_MAX).rows_in(LONG + b"\n" + LONG + b"\n") == 0
+
+
+@pytest.mark.parametrize("depth", [2, DEPTH_MAX - 1, DEPTH_MAX, DEPTH_MAX + 1, 1000, 1100, 100_000])
+@pytest.mark.parametrize("inner", [b"", b"0", b"{}"], ids=repr)
+def test_depth_is_proven_for_many_lines_as_for_one(depth: int, inner: bytes) -> None:
+    deep = b'{"a":' + b"[" * (depth - 1) + inner + b"]" * (depth - 1) + b"}"
+    shallow = b'{"a":"' + b"x" * 100 + b'"}'
+    check = QuickCheck(ROW_BYTES_MAX, DEPTH_MAX)
+    for lines in ([deep], [shallow, deep], [deep, shallow, deep]):
+        if check.rows_in(b"\n".join([*lines, b""])):
+            assert flaw_of(deep) is None
+    assert depth >= DEPTH_MAX - 2 or check.rows_in(b"\n".join([shallow, deep, b""])) == 2
+    assert check.rows_in(shallow + b"\n") == 1, "after a refusal it goes on"
+
+
+def test_a_name_that_a_line_has_by_chance_is_not_vouched_for() -> None:
+    check = QuickCheck(ROW_BYTES_MAX, DEPTH_MAX)
+    line = b'{"a":"' + b"x" * 100 + b'"}'
+    assert check.rows_in(line + b"\n" + line + b"\n") == 2
+    assert check.rows_in(line + b"," + check._between[1:] + line + b"\n") == 0

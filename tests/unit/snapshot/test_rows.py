@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from service.errors import UpstreamError
 from service.snapshot.lines import LongLine
-from service.snapshot.rows import DEPTH_MAX, Reject, RowSorter, _depth, _is_closed, _is_utf8, flaw_of
+from service.snapshot.rows import DEPTH_MAX, Reject, Rows, RowSorter, _depth, _is_closed, _is_utf8, flaw_of
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(codec=None)),
@@ -99,7 +99,7 @@ def test_a_line_of_unfinished_strings_is_judged_in_linear_time() -> None:
 
 def test_rejects_carry_the_line_without_its_newline() -> None:
     sorter = RowSorter(row_bytes_max=10)
-    out = sorter.feed([b"{}", b"bad\r", LongLine(99, "f" * 64), b"x" * 11])
+    out = sorter.feed([b"{}\nbad\r\n", LongLine(99, "f" * 64), b"x" * 11 + b"\n"])
     assert out.rejects == [
         Reject(2, "NOT_JSON", 4, hashlib.sha256(b"bad\r").hexdigest(), base64.b64encode(b"bad\r").decode()),
         Reject(3, "TOO_LONG", 99, "f" * 64, None),
@@ -109,15 +109,18 @@ def test_rejects_carry_the_line_without_its_newline() -> None:
 
 def test_the_cap_stops_at_its_row() -> None:
     sorter = RowSorter(row_bytes_max=100, record_cap=2)
-    out = sorter.feed([b"{}", b"bad", b"", b"{}", b"bad", b"{}"])
-    assert (len(out.rows), len(out.rejects), sorter.blank_lines, sorter.served_lines) == (2, 1, 1, 4)
+    out = sorter.feed([b"{}\nbad\n\n{}\nbad\n{}\n"])
+    assert (out.rows, len(out.rejects), sorter.blank_lines, sorter.served_lines) == (
+        [Rows(b"{}\n{}\n", 2)],
+        *(1, 1, 4),
+    )
     assert sorter.capped
-    assert sorter.feed([b"{}"]).rows == []
+    assert sorter.feed([b"{}\n"]).rows == []
 
 
 def test_the_message_tells_the_kind_and_never_the_text() -> None:
     with pytest.raises(UpstreamError) as caught:
-        RowSorter(row_bytes_max=100).feed([b"<html>secret</html>"])
+        RowSorter(row_bytes_max=100).feed([b"<html>secret</html>\n"])
     assert "HTML" in caught.value.message
     assert "secret" not in caught.value.message + caught.value.hint
 
@@ -129,14 +132,14 @@ def test_the_message_tells_the_kind_and_never_the_text() -> None:
 def test_a_first_line_beyond_the_limit_is_judged_by_its_ends(first: bytes, last: bytes, fails: bool) -> None:
     line = LongLine(999, "f" * 64, first, last)
     sorter = RowSorter(row_bytes_max=100)
-    sorter.feed([b"", b" \t"])
+    sorter.feed([b"\n \t\n"])
     if fails:
         with pytest.raises(UpstreamError):
             sorter.feed([line])
     else:
         assert sorter.feed([line]).rejects == [Reject(3, "TOO_LONG", 999, "f" * 64, None)]
     after_a_row = RowSorter(row_bytes_max=100)
-    after_a_row.feed([b"{}", line])
+    after_a_row.feed([b"{}\n", line])
     assert after_a_row.rejected_rows == 1
 
 
@@ -156,11 +159,9 @@ def test_a_first_line_beyond_the_limit_is_judged_by_its_ends(first: bytes, last:
         ([], LongLine(999, "f" * 64, b"x", b"x"), "NOT_NDJSON"),
     ],
 )
-def test_a_cut_row_is_told_from_what_is_no_row_at_all(
-    lines: list[bytes | LongLine], tail: bytes | LongLine, code: str
-) -> None:
+def test_a_cut_row_is_told_from_what_is_no_row_at_all(lines: list[bytes], tail: bytes | LongLine, code: str) -> None:
     sorter = RowSorter(row_bytes_max=100)
-    sorter.feed(lines)
+    sorter.feed([line + b"\n" for line in lines])
     with pytest.raises(UpstreamError) as caught:
         sorter.finish(tail)
     assert caught.value.code == code

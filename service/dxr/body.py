@@ -47,18 +47,15 @@ class ResponseBody:
     async def read(self) -> bytes:
         """The next bytes, none at the proven end. Raises `UpstreamError` when the body ends before it, or is malformed.
 
-        They come as they lie in aiohttp's buffer: to join them costs as much as to receive them.
+        All that has come: servers send chunks as small as a row, and each on its own would cost more than its bytes.
         """
         if self._none:
             return b""
         with mapped_errors(DXR):
-            piece, between_chunks = b"", True
             try:
-                while not piece and between_chunks:
-                    piece, between_chunks = await self._content.readchunk()
+                return await self._content.readany()
             except RuntimeError as error:  # asked of a connection that is gone, before the callback below was called
                 raise aiohttp.ClientPayloadError from error
-            return piece
 
     def _connection_lost(self, closed: asyncio.Future[None]) -> None:
         """Tell whoever waits: after a garbage chunk size aiohttp drops the connection without a word to the stream."""

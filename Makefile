@@ -14,8 +14,9 @@ $(VENV)/.ready: requirements/dev.txt requirements/uv.txt pyproject.toml scripts/
 	@PYTHON=$(PYTHON) sh scripts/check_machine.sh
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
-	@$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements/uv.txt requirements/dev.txt
+	@$(BIN)/uv pip sync --quiet --compile-bytecode --python $(BIN)/python --require-hashes requirements/uv.txt requirements/dev.txt
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@$(BIN)/python -m compileall -q service spark_jobs
 	@$(BIN)/python scripts/install_delta_jars.py
 	@touch $@
 

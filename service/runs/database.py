@@ -18,6 +18,7 @@ from sqlalchemy.sql.functions import GenericFunction
 
 from service.clock import microseconds
 from service.errors import ConfigurationError, StoreError
+from service.runs.schema import REVISION, metadata
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Generator
@@ -36,6 +37,14 @@ _STATEMENT_TIMEOUT_S: Final = 10
 _IDLE_TIMEOUT_MS: Final = 3_000
 # Replicas that start together migrate one after the other.
 _MIGRATION_LOCK: Final = 0x6478725F
+
+# Alembic's own table, which says which migration was the last.
+_versions: Final = sa.Table(
+    "alembic_version",
+    sa.MetaData(),
+    sa.Column("version_num", sa.String(32), nullable=False),
+    sa.PrimaryKeyConstraint("version_num", name="alembic_version_pkc"),
+)
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -119,27 +128,22 @@ class Database:
 
     async def migrate(self) -> None:
         """Bring the tables up to date. Raises `ConfigurationError` when a newer version has made them."""
-        import alembic.command  # heavy, and needed once
-        import alembic.config
-        import alembic.util
+        async with self.begin() as connection:
+            await connection.run_sync(self._migrate)
 
-        config = alembic.config.Config()
-        config.set_main_option("script_location", str(_MIGRATIONS))
-
-        def upgrade(connection: sa.Connection) -> None:
-            if self.is_postgresql:
-                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
-            config.attributes["connection"] = connection
-            alembic.command.upgrade(config, "head")
-
-        try:
-            async with self.begin() as connection:
-                await connection.run_sync(upgrade)
-        except alembic.util.CommandError as error:
-            raise ConfigurationError(
-                "The run store was made by a newer version of dxr-ingest.",
-                "Run that version, or restore a copy of the store from before the upgrade.",
-            ) from error
+    def _migrate(self, connection: sa.Connection) -> None:
+        """Alembic only for what is left to migrate: to import it takes longer than to make all tables."""
+        if self.is_postgresql:
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
+        inspector = sa.inspect(connection)
+        if not inspector.get_table_names():
+            if not self.is_postgresql:
+                connection.exec_driver_sql("BEGIN")  # Python's driver begins none for what makes tables
+            metadata.create_all(connection, checkfirst=False)
+            _versions.create(connection)
+            connection.execute(_versions.insert().values(version_num=REVISION))
+        elif not inspector.has_table(_versions.name) or connection.scalar(sa.select(_versions)) != REVISION:
+            _upgrade(connection)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -163,6 +167,23 @@ class Database:
         with _mapped():
             async with self._engine.begin() as connection:
                 yield connection
+
+
+def _upgrade(connection: sa.Connection) -> None:
+    import alembic.command
+    import alembic.config
+    import alembic.util
+
+    config = alembic.config.Config()
+    config.set_main_option("script_location", str(_MIGRATIONS))
+    config.attributes["connection"] = connection
+    try:
+        alembic.command.upgrade(config, "head")
+    except alembic.util.CommandError as error:
+        raise ConfigurationError(
+            "The run store was made by a newer version of dxr-ingest.",
+            "Run that version, or restore a copy of the store from before the upgrade.",
+        ) from error
 
 
 @contextlib.contextmanager

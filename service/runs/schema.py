@@ -1,10 +1,13 @@
-"""The tables of the run store; `migrations/` makes them."""
+"""The tables of the run store, as a new one has them; `migrations/` brings those of older versions here."""
 
 from __future__ import annotations
 
 from typing import Final
 
 import sqlalchemy as sa
+
+# The newest of `migrations/versions`.
+REVISION: Final = "0004"
 
 metadata = sa.MetaData()
 

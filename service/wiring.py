@@ -308,7 +308,8 @@ def _tls(settings: Settings) -> ssl.SSLContext | bool:
     if not settings.dxr_verify_ssl:
         _log.warning("tls_not_verified", setting="DXR_VERIFY_SSL")
         return False
-    return ssl.create_default_context(cafile=settings.dxr_ca_bundle_path)
+    # Without a bundle of its own, aiohttp has that context already.
+    return ssl.create_default_context(cafile=settings.dxr_ca_bundle_path) if settings.dxr_ca_bundle_path else True
 
 
 def _note(metrics: Metrics, error: Exception) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
 import json
 import sys
 import traceback
@@ -90,6 +91,16 @@ def _main(
 ) -> None:
     global _debug, _config
     _debug, _config = debug, config
+    _import_structlog_without_colours()
+
+
+def _import_structlog_without_colours() -> None:
+    """It would import rich for tracebacks that are never shown here: 7 MiB for as long as the process lives."""
+    modules: dict[str, Any] = sys.modules
+    modules.setdefault("rich", None)  # Python's sign for what cannot be imported
+    importlib.import_module("structlog")
+    if modules["rich"] is None:
+        del modules["rich"]
 
 
 @app.command()

@@ -6,14 +6,13 @@ import asyncio
 import json
 import re
 import signal
-import sys
 from pathlib import Path
 
 import pytest
 
 from service import __version__
 from tests.conftest import TOKEN
-from tests.e2e.commands import COMMAND, Commands, finished
+from tests.e2e.commands import COMMAND, Commands, Done, finished
 from tests.simulators.dxr import DxrSimulator, GeneratedFiles, faults
 
 API_TOKEN = "ops-" + "o" * 32
@@ -264,16 +263,23 @@ async def test_the_version(commands: Commands) -> None:
 
 async def test_help_imports_nothing_heavy(commands: Commands) -> None:
     """CPU time is the figure (contract, section 4), but machines differ: what is imported decides it."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-X", "importtime", "-m", "service", "--help"),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        cwd=commands.folder,
-    )
-    _, err = await process.communicate()
-    imported = {line.rpartition(b"|")[2].strip().decode().partition(".")[0] for line in err.splitlines()}
-    assert "typer" in imported
-    assert not imported & {"aiohttp", "fastapi", "pydantic", "sqlalchemy", "alembic", "isal", "msgspec", "yaml"}
+    done = await commands.run("--help", PYTHONPROFILEIMPORTTIME="1")
+    assert "typer" in imported(done)
+    heavy = {"aiohttp", "fastapi", "pydantic", "sqlalchemy", "alembic", "isal", "msgspec", "structlog", "yaml"}
+    assert not imported(done) & heavy
+
+
+async def test_a_snapshot_imports_no_more_than_it_needs(commands: Commands) -> None:
+    done = await commands.run("snapshot", PYTHONPROFILEIMPORTTIME="1")
+    assert done.code == 0
+    assert {"aiohttp", "sqlalchemy", "structlog"} <= imported(done)
+    assert not imported(done) & {"fastapi", "uvicorn", "databricks", "alembic", "mako", "pygments", "pyspark"}
+
+
+def imported(done: Done) -> set[str]:
+    """The packages that a command with `PYTHONPROFILEIMPORTTIME` imported."""
+    lines = (line for line in done.err.splitlines() if line.startswith("import time:"))
+    return {line.rpartition("|")[2].strip().partition(".")[0] for line in lines}
 
 
 async def test_the_memory_of_the_service_does_not_grow_with_the_stream(commands: Commands, dxr: DxrSimulator) -> None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from service.classification.progress import Progress
     from service.classification.volume import VolumeFile, VolumeFiles
     from service.dxr.classifier import Classifier
+    from service.dxr.uploads import Piece
     from service.retrying import Retrying
 
 FAILED_RESUBMITS_MAX: Final = 3
@@ -228,7 +229,7 @@ class Lane:
         content_type = mimetypes.guess_type(name)[0] or "application/octet-stream"
         return Upload(name, file.size_bytes, content_type, lambda: self._pieces(name, file))
 
-    async def _pieces(self, name: str, file: VolumeFile) -> AsyncGenerator[bytes]:
+    async def _pieces(self, name: str, file: VolumeFile) -> AsyncGenerator[Piece]:
         try:
             async with contextlib.aclosing(self.volume.pieces(file)) as pieces:
                 async for piece in pieces:

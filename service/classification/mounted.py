@@ -15,8 +15,12 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Iterator
     from pathlib import Path
 
+    from service.dxr.uploads import Piece
+
 _PAGE_FILES: Final = 1000
-_PIECE_BYTES: Final = 256 * 1024
+# To ask a thread costs as much as to read a good part of this.
+_READ_BYTES: Final = 1 << 20
+_PIECE_BYTES: Final = 1 << 18
 
 
 class MountedVolume:
@@ -29,13 +33,19 @@ class MountedVolume:
         """Look at what lies below a prefix."""
         return MountedScan(self._root, prefix)
 
-    async def pieces(self, file: VolumeFile) -> AsyncGenerator[bytes]:
+    async def pieces(self, file: VolumeFile) -> AsyncGenerator[Piece]:
         """The file's bytes. A link put in its place, or in that of a folder above it, since the scan is refused."""
+        # Not more than there should be, and a byte that tells when there is: memory of the same size is used again.
+        read_bytes = min(file.size_bytes + 1, _READ_BYTES)
         # Its last holder closes the file: after a cancel that is the thread which is still opening or reading it.
-        pieces = _pieces_of(self._root, file.relative_path)
+        blocks = _blocks_of(self._root, file.relative_path, read_bytes)
         try:
-            while piece := await asyncio.to_thread(next, pieces, b""):
-                yield piece
+            whole = False
+            while not whole:
+                block = memoryview(await asyncio.to_thread(next, blocks, b""))
+                whole = len(block) < read_bytes
+                for start in range(0, len(block), _PIECE_BYTES):
+                    yield block[start : start + _PIECE_BYTES]
         except OSError as error:
             raise UnreadableFileError(os.strerror(error.errno or 0)) from error
 
@@ -101,10 +111,10 @@ class MountedScan:
         return os.fsencode(os.path.relpath(path, self._root)).decode("utf-8", "backslashreplace")
 
 
-def _pieces_of(root: Path, relative_path: str) -> Iterator[bytes]:
+def _blocks_of(root: Path, relative_path: str, read_bytes: int) -> Iterator[bytes]:
     with open(relative_path, "rb", opener=lambda path, flags: _opened_below(root, path, flags)) as opened:
-        while piece := opened.read(_PIECE_BYTES):
-            yield piece
+        while block := opened.read(read_bytes):
+            yield block
 
 
 def _opened_below(root: Path, relative_path: str, flags: int) -> int:

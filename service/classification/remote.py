@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
 
     from service.databricks.files import Files
+    from service.dxr.uploads import Piece
 
 
 class RemoteVolume:
@@ -26,7 +27,7 @@ class RemoteVolume:
         """Look at what lies below a prefix."""
         return RemoteScan(self._root, clean_prefix(prefix), self._files)
 
-    async def pieces(self, file: VolumeFile) -> AsyncGenerator[bytes]:
+    async def pieces(self, file: VolumeFile) -> AsyncGenerator[Piece]:
         """The file's bytes, taken up again where a download broke off."""
         path = f"{self._root}/{file.relative_path}"
         entry = Entry(path.rpartition("/")[2], path, is_directory=False, **_size_and_time(file))

@@ -11,6 +11,8 @@ from service.errors import RefusedError
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
 
+    from service.dxr.uploads import Piece
+
 
 @dataclass(frozen=True, slots=True)
 class VolumeFile:
@@ -65,7 +67,7 @@ class VolumeFiles(Protocol):
         """Look at what lies below a prefix. Raises `RefusedError` for one that leads out of the volume."""
         ...
 
-    def pieces(self, file: VolumeFile) -> AsyncGenerator[bytes]:
+    def pieces(self, file: VolumeFile) -> AsyncGenerator[Piece]:
         """The file's bytes. Raises `UnreadableFileError`; when the volume is away, the errors of `service.errors`.
 
         Whoever does not read to the end closes it: until then the file, or a request for it, is open.

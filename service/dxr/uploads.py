@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Sequence
 
 _EXTENSION: Final = re.compile(r"[A-Za-z0-9]{1,10}")
+# What is smaller is sent together: to send costs more than to copy it.
+_TOGETHER_BYTES: Final = 1 << 16
+
+Piece = bytes | memoryview
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +27,7 @@ class Upload:
     name: str
     size_bytes: int
     content_type: str
-    pieces: Callable[[], AsyncGenerator[bytes]]
+    pieces: Callable[[], AsyncGenerator[Piece]]
 
 
 class UploadBrokenError(Exception):
@@ -58,20 +62,27 @@ class MultipartBody:
         length = sum(map(len, self._heads)) + sum(upload.size_bytes + 2 for upload in self._uploads) + len(self._end)
         return {"Content-Type": f"multipart/form-data; boundary={self._boundary}", "Content-Length": str(length)}
 
-    async def pieces(self) -> AsyncGenerator[bytes]:
+    async def pieces(self) -> AsyncGenerator[Piece]:
         """The bytes, once. A file that is not as announced raises `UploadBrokenError`, which stays in `broken`.
 
         What its source failed with otherwise stays in `unsent`. (aiohttp hides what its body raised behind a
         connection error.)
         """
         try:
+            held = bytearray()
             for head, upload in zip(self._heads, self._uploads, strict=True):
-                yield head
+                held += head
                 async with contextlib.aclosing(_exactly(upload)) as pieces:
                     async for piece in pieces:
-                        yield piece
-                yield b"\r\n"
-            yield self._end
+                        if held and max(len(piece), len(held)) > _TOGETHER_BYTES:
+                            yield bytes(held)
+                            held.clear()
+                        if len(piece) > _TOGETHER_BYTES:
+                            yield piece
+                        else:
+                            held += piece
+                held += b"\r\n"
+            yield bytes(held) + self._end
         except UploadBrokenError as error:
             self.broken = error
             raise
@@ -91,7 +102,7 @@ class MultipartBody:
         ).encode()
 
 
-async def _exactly(upload: Upload) -> AsyncGenerator[bytes]:
+async def _exactly(upload: Upload) -> AsyncGenerator[Piece]:
     left = upload.size_bytes
     async with contextlib.aclosing(upload.pieces()) as pieces:
         async for piece in pieces:

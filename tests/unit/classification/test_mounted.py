@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 from typing import TYPE_CHECKING
 
 import psutil
@@ -98,10 +99,10 @@ def test_a_folder_that_vanishes_is_named(root: Path, tmp_path: Path) -> None:
     assert told == dict.fromkeys(("deep", "deeper"), "the folder cannot be listed: No such file or directory")
 
 
-@pytest.mark.parametrize("pieces_read", [0, 1])
+@pytest.mark.parametrize("pieces_read", [0, 4])
 async def test_a_read_that_is_cancelled_leaves_no_file_open(pieces_read: int, root: Path) -> None:
-    (root / "large").write_bytes(bytes(1 << 20))
-    pieces = MountedVolume(root).pieces(VolumeFile("large", 1 << 20, 0))
+    (root / "large").write_bytes(bytes(4 << 20))
+    pieces = MountedVolume(root).pieces(VolumeFile("large", 4 << 20, 0))
     for _ in range(pieces_read):
         await anext(pieces)
     reading = asyncio.ensure_future(anext(pieces))
@@ -111,6 +112,15 @@ async def test_a_read_that_is_cancelled_leaves_no_file_open(pieces_read: int, ro
         await reading
     await asyncio.get_running_loop().shutdown_default_executor()  # the thread has come to its end
     assert [file.path for file in psutil.Process().open_files() if file.path.startswith(str(root))] == []
+
+
+@pytest.mark.parametrize("size", [0, 1, (1 << 18) - 1, 1 << 18, (1 << 20) - 1, 1 << 20, (1 << 20) + 1, 5 << 19])
+@pytest.mark.parametrize("more", [0, 1])
+async def test_a_file_of_any_size_is_read_whole_and_beyond_the_size_it_had(size: int, more: int, root: Path) -> None:
+    content = random.Random(size).randbytes(size + more)
+    (root / "one").write_bytes(content)
+    read = b"".join([piece async for piece in MountedVolume(root).pieces(VolumeFile("one", size, 0))])
+    assert read[: size + 1] == content
 
 
 @pytest.mark.parametrize("swapped", ["deep/er/b.txt", "deep/er", "deep"])

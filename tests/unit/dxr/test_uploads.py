@@ -13,6 +13,8 @@ from service.dxr.uploads import MultipartBody, Upload, UploadBrokenError, upload
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
+LARGE = 1 << 18
+
 
 def reading(*pieces: bytes) -> Callable[[], AsyncGenerator[bytes]]:
     async def read() -> AsyncGenerator[bytes]:
@@ -59,18 +61,31 @@ async def test_a_body_that_is_closed_early_closes_the_file_that_it_is_in(pieces_
         async def read() -> AsyncGenerator[bytes]:
             opened.append(name)
             try:
-                yield b"ab"
+                yield bytes(LARGE)
             finally:
                 opened.remove(name)
 
         return read
 
-    body = MultipartBody([Upload(name, 2, "text/plain", within(name)) for name in ("a", "b")]).pieces()
+    body = MultipartBody([Upload(name, LARGE, "text/plain", within(name)) for name in ("a", "b")]).pieces()
     for _ in range(pieces_read):
         await anext(body)
-    assert opened == {2: ["a"], 5: ["b"]}.get(pieces_read, [])
+    assert opened == {1: ["a"], 2: ["a"], 3: ["b"], 4: ["b"]}.get(pieces_read, [])
     await body.aclose()
     assert opened == []
+
+
+@pytest.mark.parametrize("sizes", [(10,) * 1000, (LARGE,) * 3, (0, LARGE, 1, LARGE, 70_000, 0)])
+async def test_small_files_are_sent_together_and_large_ones_as_they_are(sizes: tuple[int, ...]) -> None:
+    uploads = [Upload(f"{n}", size, "text/plain", reading(b"%d" % (n % 10) * size)) for n, size in enumerate(sizes)]
+    pieces = [piece async for piece in MultipartBody(uploads).pieces()]
+    assert sum(len(piece) == LARGE for piece in pieces) == sizes.count(LARGE)
+    assert all(pieces)
+    assert len(pieces) < 10
+    headers, raw = await body_of(*uploads)
+    message = email.message_from_bytes(b"Content-Type: " + headers["Content-Type"].encode() + b"\r\n\r\n" + raw)
+    contents = [part.get_payload(decode=True) for part in message.get_payload()]
+    assert contents == [b"%d" % (n % 10) * size for n, size in enumerate(sizes)]
 
 
 @pytest.mark.parametrize(

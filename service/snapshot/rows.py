@@ -28,6 +28,8 @@ _SHALLOW_BYTES: Final = 2 * DEPTH_MAX
 _PIECE_BYTES: Final = 1 << 16
 _OBJECT: Final = ord("{")
 _NO_STRUCTURE: Final = bytes(set(range(256)) - set(b'"[]{}'))
+_ALIKE: Final = bytes.maketrans(b"{}", b"[]")
+_PASSES: Final = 16
 _STEPS: Final = [(byte in b"[{") - (byte in b"]}") for byte in range(256)]
 
 NOT_JSON: Final = "NOT_JSON"
@@ -105,7 +107,7 @@ def flaw_of(line: bytes) -> str | None:
         return NOT_AN_OBJECT
     if not line.isascii() and not _is_utf8(line):
         return INVALID_UTF8
-    if _may_be_deep(line) and _depth(line) > DEPTH_MAX:
+    if _may_be_deep(line) and not _is_shallow(line) and _depth(line) > DEPTH_MAX:
         return TOO_DEEP
     return None
 
@@ -137,16 +139,36 @@ def _may_be_deep(line: bytes) -> bool:
     return len(line) > _SHALLOW_BYTES and brackets_of(line) > DEPTH_MAX
 
 
-def _depths(line: bytes) -> Iterator[list[int]]:
-    """The depth after each bracket of a line of JSON, some at a time, the depth before them first."""
+def _brackets(line: bytes) -> Iterator[bytes]:
+    """The brackets of a line of JSON that are in no string, some at a time."""
     # Without escapes and everything else, an even number of quotes before a bracket says that it is in no string; two
     # quotes side by side change nothing about that.
-    bare = line.replace(b"\\\\", b"").replace(b'\\"', b"").translate(None, _NO_STRUCTURE).replace(b'""', b"")
-    depth = in_string = 0
+    if b"\\" in line:
+        line = line.replace(b"\\\\", b"").replace(b'\\"', b"")
+    bare = line.translate(None, _NO_STRUCTURE).replace(b'""', b"")
+    in_string = 0
     for start in range(0, len(bare), _PIECE_BYTES):
         parts = bare[start : start + _PIECE_BYTES].split(b'"')
-        brackets = b"".join(parts[in_string::2])
+        yield b"".join(parts[in_string::2])
         in_string ^= (len(parts) - 1) & 1
+
+
+def _is_shallow(line: bytes) -> bool:
+    """Whether pairs of brackets vanish in so few passes that they cannot be nested too deep; so it is nearly always."""
+    rest = b""
+    for brackets in _brackets(line):
+        rest += brackets.translate(_ALIKE)
+        for _ in range(_PASSES):
+            rest = rest.replace(b"[]", b"")
+        if len(rest) > _PASSES:
+            return False
+    return True
+
+
+def _depths(line: bytes) -> Iterator[list[int]]:
+    """The depth after each bracket of a line of JSON, some at a time, the depth before them first."""
+    depth = 0
+    for brackets in _brackets(line):
         depths = list(itertools.accumulate(map(_STEPS.__getitem__, brackets), initial=depth))
         depth = depths[-1]
         yield depths

@@ -14,11 +14,12 @@ from service.wiring import Service
 bearer = HTTPBearer(auto_error=False, description="An entry of SERVICE_API_TOKENS.")
 
 
-def _service(request: Request) -> Service:
+# Coroutines, although they wait for nothing: plain functions would be sent to a thread for each request.
+async def _service(request: Request) -> Service:
     return cast("Service", request.app.state.service)
 
 
-def _caller(request: Request) -> ApiToken:
+async def _caller(request: Request) -> ApiToken:
     return cast("ApiToken", request.state.caller)
 
 

@@ -15,6 +15,7 @@ from service.api.models import ClassificationBody, Health, RunBody, RunIdField, 
 from service.api.standing import standing
 from service.errors import RefusedError, StoreError
 from service.runs.model import Request as RunRequest
+from service.runs.model import State
 from service.runs.store import IdempotencyKey, RunFilter
 from service.runs.triggers import ClassificationRequest, SnapshotRequest, resolve_classification, resolve_snapshot
 from service.wiring import Service
@@ -80,7 +81,8 @@ async def _started(
 ) -> dict[str, Any]:
     run = await service.store.create(wanted, key, service.settings.runs_active_max)
     about(request, run.id)
-    service.supervisor.wake()
+    if run.state is State.QUEUED:
+        service.supervisor.wake()
     response.headers["Location"] = f"/v1/runs/{run.id}"
     return run.as_dict()
 

@@ -116,18 +116,22 @@ class RunStore:
     @whole
     async def _run_of_key(self, key: IdempotencyKey) -> Run | None:
         keys = idempotency_keys.c
-        query = sa.select(keys.body, keys.run_id).where(keys.scope == key.scope, keys.created_us >= now_us() - _DAY_US)
+        query = (
+            sa.select(keys.body, runs)
+            .join_from(idempotency_keys, runs, keys.run_id == runs.c.id)
+            .where(keys.scope == key.scope, keys.created_us >= now_us() - _DAY_US)
+        )
         async with self.database.statement() as connection:
-            known = (await connection.execute(query)).one_or_none()
+            known = (await connection.execute(query)).mappings().one_or_none()
         if known is None:
             return None
-        if known.body != key.body:
+        if known["body"] != key.body:
             raise RefusedError(
                 "UNPROCESSABLE",
                 "This Idempotency-Key was used for another request within the last 24 hours.",
                 "Use a new key for a new request.",
             )
-        return await self._one(runs.c.id == known.run_id)
+        return run_of(known)
 
     async def get(self, run_id: str) -> Run:
         """The run. Raises `NotFoundError`."""

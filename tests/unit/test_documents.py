@@ -1,18 +1,23 @@
-"""The documents against the repository: every test that one names exists, and so does every file that one links to."""
+"""The documents against the repository: every test that one names exists, and so does whatever one links to."""
 
 from __future__ import annotations
 
 import ast
 import re
+from collections import Counter
 from functools import cache
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+from tests.documents import PAGES, ROOT, without_blocks
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
 TEST = re.compile(r"`(?:tests/)?([\w/]+\.py)::([\w:]+)`")
-LINK = re.compile(r"\]\((?!\w+:)([^)#\s]+)[^)]*\)")
+LINK = re.compile(r"\]\((?!\w+:)([^)#\s]*)(?:#([^)\s]+))?\)")
+HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 
 
 @cache
@@ -27,13 +32,27 @@ def functions(path: str) -> frozenset[str]:
     return frozenset(found)
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+@cache
+def anchors(page: Path) -> frozenset[str]:
+    """How GitHub names the headings of a page: the second of the same words gets a number."""
+    seen: Counter[str] = Counter()
+    found: set[str] = set()
+    for title in HEADING.findall(without_blocks(page.read_text())):
+        slug = re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
+        found.add(f"{slug}-{seen[slug]}" if seen[slug] else slug)
+        seen[slug] += 1
+    return frozenset(found)
+
+
+@pytest.mark.parametrize("document", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_what_a_document_names_exists(document: Path) -> None:
     text = document.read_text()
     named = TEST.findall(text)
     assert [f"{path}::{name}" for path, name in named if name not in functions(path)] == []
     assert len(named) == text.count(".py::")
-    assert [link for link in LINK.findall(text) if not (document.parent / link).exists()] == []
+    links = [((document.parent / path).resolve() if path else document, anchor) for path, anchor in LINK.findall(text)]
+    assert [page for page, _ in links if not page.exists()] == []
+    assert [(page, anchor) for page, anchor in links if anchor and anchor not in anchors(page)] == []
 
 
 def test_every_threat_names_its_test() -> None:

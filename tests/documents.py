@@ -1,4 +1,4 @@
-"""What the documents let people type: the commands of their blocks, and those in their sentences."""
+"""The documents, and what they let people type: the commands of their blocks, and those in their sentences."""
 
 from __future__ import annotations
 
@@ -6,15 +6,11 @@ import re
 import textwrap
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
-PAGES = [
-    *ROOT.glob("*.md"),
-    *(page for folder in ("docs", "deploy", "tests") for page in (ROOT / folder).rglob("*.md")),
-]
-# What the change log names was there when it was written.
-TEXTS = {page.relative_to(ROOT).as_posix(): page.read_text() for page in sorted(PAGES) if page.stem != "CHANGELOG"}
-# docs/cli.md is made from the commands themselves, as `dxr-ingest snapshot [OPTIONS]`.
-GENERATED = "docs/cli.md"
+ROOT = Path(__file__).parents[1]
+PAGES = sorted(
+    [*ROOT.glob("*.md"), *(page for folder in ("docs", "deploy", "tests") for page in (ROOT / folder).rglob("*.md"))]
+)
+TEXTS = {page.relative_to(ROOT).as_posix(): page.read_text() for page in PAGES}
 COMMANDS = "console"
 NO_COMMANDS = {"", "text", "yaml", "json", "sql", "mermaid", "properties"}
 
@@ -41,4 +37,9 @@ def commands(text: str) -> list[list[str]]:
 
 def mentioned(text: str) -> list[str]:
     """The commands in sentences and tables."""
-    return [found for found in _INLINE.findall(_FENCED.sub("", text)) if _PROGRAM.match(found)]
+    return [found for found in _INLINE.findall(without_blocks(text)) if _PROGRAM.match(found)]
+
+
+def without_blocks(text: str) -> str:
+    """Headings, sentences and tables."""
+    return _FENCED.sub("", text)

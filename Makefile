@@ -12,12 +12,14 @@ setup: $(VENV)/.ready ## make .venv: locked dependencies, Delta jars, the two co
 
 $(VENV)/.ready: requirements/dev.txt requirements/uv.txt pyproject.toml scripts/install_delta_jars.py
 	@PYTHON=$(PYTHON) sh scripts/check_machine.sh
+	@echo "making $(VENV) from locked requirements, with Delta's jars from Maven: about a minute"
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
 	@$(BIN)/uv pip sync --quiet --compile-bytecode --python $(BIN)/python --require-hashes requirements/uv.txt requirements/dev.txt
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@$(BIN)/python -m compileall -q service spark_jobs
-	@$(BIN)/python scripts/install_delta_jars.py
+	@$(BIN)/python scripts/install_delta_jars.py > $(VENV)/delta-jars.log 2>&1 || { cat $(VENV)/delta-jars.log >&2; exit 1; }
+	@echo "ready: $(BIN)/dxr-ingest and $(BIN)/dxr-ingest-tables"
 	@touch $@
 
 demo: setup ## a simulated tenant, the real service, the real Spark job: rows in Delta tables under .demo/ (LANDING=volume: through a simulated Databricks)
@@ -56,7 +58,7 @@ sbom: setup ## CycloneDX SBOM of the service into build/sbom/, the same bytes fo
 licences: setup ## write docs/licences.md anew, after make lock
 	@$(BIN)/python -m scripts.licences
 
-reference: setup ## write docs/configuration.md and docs/cli.md anew, after a change of settings or commands
+reference: setup ## write docs/configuration.md, cli.md and api.md anew, after a change of settings, commands or the API
 	@$(BIN)/python -m scripts.reference
 
 audit: setup ## known vulnerabilities of what the image holds; asks the database of PyPI, so it is no part of the tests

@@ -1,4 +1,4 @@
-"""Writes docs/configuration.md and docs/cli.md from settings and commands; a test holds them to be current."""
+"""Writes docs/configuration.md, cli.md and api.md from what they describe; a test holds them to be current."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import typer
 from typer.cli import get_docs_for_click
 
+from scripts import reference_api
 from service.cli.main import app
 from service.settings import Settings
 from spark_jobs.settings import VARIABLES
@@ -72,6 +73,7 @@ def documents() -> dict[Path, str]:
             ),
         ),
         DOCS / "cli.md": _CLI.format(commands=commands.partition("\n")[2].strip()),
+        DOCS / "api.md": reference_api.page(),
     }
 
 

@@ -152,7 +152,7 @@ _EXIT_CODES = {
 
 
 def exit_code(code: str) -> int:
-    """The process's exit code for an error code of section 4 of the contract; 1 for a run that simply failed."""
+    """The process's exit code for an error code (docs/cli.md); 1 for a run that simply failed."""
     return _EXIT_CODES.get(code, 1)
 
 

@@ -157,7 +157,7 @@ class StoreSettings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - given by pydantic-settings
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The order of the contract, section 5."""
+        """The order of docs/configuration.md."""
         yaml = YamlConfigSettingsSource(settings_cls)
         return (
             init_settings,

@@ -20,7 +20,7 @@ class ConfigurationError(IngestError):
     """A setting is missing, invalid or contradicts another one."""
 
 
-class TableMismatch(IngestError):  # noqa: N818 (named for the thing, as in the contract)
+class TableMismatch(IngestError):  # noqa: N818 (named for the thing)
     """An existing table has a column of another type."""
 
 

@@ -114,7 +114,7 @@ async def demo(landing: str) -> bool:
     balanced = reconciled(taken) and classification_balances(classified)
     show_tables()
     if balanced:
-        what_next()
+        what_next(folder_of_landing)
     return balanced
 
 
@@ -340,13 +340,15 @@ def show_tables() -> None:
     say.print(reasons)
 
 
-def what_next() -> None:
+def what_next(landing: Path) -> None:
     say.rule("[bold]look around")
+    commits = f"{landing.relative_to(CHECKOUT)}/commits/"
+    wide = max(31, len(commits))
     say.print(
-        """  commits/ of the landing         one file per run: what it landed, with check sums
-  .demo/tables/file_metadata/     the Delta table; any reader will do, for instance
+        f"""  {commits:<{wide}} one file per run: what it landed, with check sums
+  {".demo/tables/file_metadata/":<{wide}} the Delta table; any reader will do, for instance
       .venv/bin/python -c "from deltalake import DeltaTable; print(DeltaTable('.demo/tables/file_metadata').history(3))"
-  .demo/service.log, spark.log    what both said
+  {".demo/service.log, spark.log":<{wide}} what both said
 next: point it at your own tenant, see "Your own tenant" in README.md""",
         markup=False,
         soft_wrap=True,

@@ -25,7 +25,7 @@ _RECONNECT_AFTER_S: Final = 1.0
 
 
 class ServiceClient:
-    """One service; answers are the run documents of the contract, section 3."""
+    """One service; answers are the documents of docs/api.md."""
 
     def __init__(self, url: str, token: str | None) -> None:
         headers = {"Authorization": f"Bearer {token}"} if token else {}

@@ -1,4 +1,4 @@
-"""What goes over the wire: the request and answer bodies of the contract, section 3, with what each field may be."""
+"""What goes over the wire: the request and answer bodies of docs/api.md, with what each field may be."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ class RunsQuery(BaseModel):
     kind: Kind | None = None
     dataset: DatasetField | None = None
     state: State | None = None
-    limit: Annotated[int, Field(ge=1, le=200), BeforeValidator(_digits)] = 50
+    limit: Annotated[int, Field(ge=1, le=200, description="how many"), BeforeValidator(_digits)] = 50
     cursor: RunIdField | None = Field(None, description="the id of the run after which the list goes on")
 
 
@@ -117,10 +117,10 @@ class DatasetsQuery(BaseModel):
 class RunError(BaseModel):
     """Why a run failed, and what to do."""
 
-    code: str
-    message: str
-    hint: str
-    retryable: bool
+    code: str = Field(description="the stable name of the error")
+    message: str = Field(description="what happened, and where")
+    hint: str = Field(description="what to do")
+    retryable: bool = Field(description="whether the same run may succeed when it is started again")
 
 
 class RunBody(BaseModel):
@@ -129,24 +129,34 @@ class RunBody(BaseModel):
     id: str = Field(description="UUIDv7")
     kind: Literal["snapshot", "classification"]
     dataset: str
-    ingestion_date: str
-    query: str | None
-    record_cap: int | None
-    state: Literal["queued", "running", "landed", "partial", "ingested", "failed", "cancelled"]
-    attempt: int
-    trigger: str = Field(description="who asked: api:<name of the token>, or cli")
+    ingestion_date: str = Field(description="the day that its rows are of")
+    query: str | None = Field(description="KQL filter; null: the whole tenant")
+    record_cap: int | None = Field(description="the rows after which a snapshot stops; null: it takes all")
+    state: Literal["queued", "running", "landed", "partial", "ingested", "failed", "cancelled"] = Field(
+        description="landed: its commit is published; partial: likewise, with files that have no labels; ingested: the "
+        "receipt says that its rows are in the table"
+    )
+    attempt: int = Field(description="how many have begun")
+    trigger: str = Field(description="who asked: `api:` and the name of the token, or `cli`")
     created_at: str
     started_at: str | None
-    ended_at: str | None
-    progress: dict[str, Any] = Field(description="what the current attempt has done so far")
-    counts: dict[str, Any] = Field(description="what has landed, and with a receipt what is in the tables")
+    ended_at: str | None = Field(description="when it landed, failed or was cancelled")
+    progress: dict[str, Any] = Field(
+        description="what the current attempt has done so far, by names as in `counts`; of a classification also the "
+        "`prefix` that it stays below (empty: the whole volume), and whether it is `full`: unchanged files too"
+    )
+    counts: dict[str, Any] = Field(
+        description="what has landed; of a snapshot `served_lines` = `rows` + `rejected_rows` + `blank_lines`, of a "
+        "classification `scanned` = `unchanged` + `labelled` + all `reasons`; with a receipt also `table_rows` and "
+        "`quarantined_rows`"
+    )
     error: RunError | None
     commit: str | None = Field(description="path of the commit under the landing's root")
     receipt: dict[str, Any] | None = Field(description="what the Spark job says about the commit")
 
 
 class Health(BaseModel):
-    """How the process is."""
+    """How the process is: `ready` when the run store answers and the service is not shutting down."""
 
     status: Literal["alive", "ready"]
 

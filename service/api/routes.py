@@ -1,4 +1,4 @@
-"""The routes of the contract, section 3: each parses, calls the service, and answers."""
+"""The routes of docs/api.md: each parses, calls the service, and answers."""
 
 from __future__ import annotations
 

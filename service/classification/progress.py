@@ -36,7 +36,7 @@ class Progress:
         return {**self.counts(), "submitted": self.submitted, "lanes": dict(self.lanes)}
 
     def counts(self) -> dict[str, Any]:
-        """For the run's `counts`: scanned = unchanged + labelled + all reasons (contract, section 6)."""
+        """For the run's `counts`: scanned = unchanged + labelled + all reasons."""
         return {
             "scanned": self.scanned,
             "unchanged": self.unchanged,

@@ -1,4 +1,4 @@
-"""Hits → the records of a classification chunk, with the columns of the contract, section 7. Pure."""
+"""Hits → the records of a classification chunk, with the columns of docs/tables.md. Pure."""
 
 from __future__ import annotations
 

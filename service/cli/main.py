@@ -440,8 +440,8 @@ def _show_run(run: dict[str, Any], output: Output) -> None:
         return
     typer.echo(f"run {run['id']}: {run['kind']} of {run['dataset']}, {run['ingestion_date']}: {run['state']}")
     for title in ("counts", "progress"):
-        if run[title]:
-            figures = (f"{name} {value:,}" for name, value in run[title].items() if isinstance(value, int))
+        figures = [f"{name} {value:,}" for name, value in run[title].items() if type(value) is int]
+        if figures:
             reasons = (f"{code} {count:,}" for code, count in run[title].get("reasons", {}).items())
             typer.echo(f"  {title}: " + ", ".join([*figures, *reasons]))
             break

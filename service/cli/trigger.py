@@ -84,13 +84,20 @@ def asked_snapshot(asked: SnapshotRequest) -> Asked:
 
 
 def asked_classification(asked: ClassificationRequest) -> Asked:
-    """A classification. A run does not show its prefix: one is joined only if none is asked for here."""
+    """A classification. Without a prefix here it is the service's, and a run of the whole volume surely holds that."""
+
+    def same(active: dict[str, Any]) -> bool:
+        scope = active["progress"]
+        wide_enough = scope["full"] or not asked.full
+        wanted = (_today().isoformat(), asked.prefix or "")
+        return wide_enough and (active["ingestion_date"], scope["prefix"]) == wanted
+
     return Asked(
         lambda settings, today: resolve_classification(asked, settings, today, "cli"),
         "/v1/classifications",
         _said(asdict(asked)),
         ClassificationProgress(),
-        lambda active: not asked.full and asked.prefix is None and active["ingestion_date"] == _today().isoformat(),
+        same,
     )
 
 

@@ -11,7 +11,7 @@ RECEIPTS: Final = "receipts"
 DATASET_PATTERN: Final = r"^[a-z][a-z0-9_]{0,62}$"
 RUN_ID_PATTERN: Final = r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
 
-# Names of tables that are not a snapshot's (contract, section 5).
+# Names of tables that are not a snapshot's (docs/tables.md).
 RESERVED_DATASETS: Final = frozenset({"dxr_quarantine", "dxr_ingest_log"})
 
 _COMMIT_NAME = re.compile(r"([a-z][a-z0-9_]{0,62})\.([0-9]{20})\.([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.json")
@@ -20,7 +20,7 @@ _SEQUENCE_MAX: Final = 2**63 - 1
 
 @dataclass(frozen=True, slots=True, order=True)
 class CommitName:
-    """What a commit's file name says. Ordered as the contract orders truth: sequence first, then run id."""
+    """What a commit's file name says. Ordered as truth is: sequence first, then run id."""
 
     sequence: int
     run_id: str

@@ -18,7 +18,7 @@ class Kind(enum.StrEnum):
 
 
 class State(enum.StrEnum):
-    """The states of the contract, section 3."""
+    """How far a run is."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -61,6 +61,11 @@ class Request:
     prefix: str = ""
     full_scan: bool = False
 
+    @property
+    def scope(self) -> dict[str, Any]:
+        """What a classification looks at; it stands in the run's `progress`. Nothing of a snapshot."""
+        return {"prefix": self.prefix, "full": self.full_scan} if self.kind is Kind.CLASSIFICATION else {}
+
 
 @dataclass(frozen=True, slots=True)
 class Run:
@@ -86,7 +91,7 @@ class Run:
         return self.state in ACTIVE
 
     def as_dict(self) -> dict[str, Any]:
-        """The run of the contract, section 3: the same for HTTP, `-o json` and events."""
+        """The run of docs/api.md: the same for HTTP, `-o json` and events."""
         error = self.error
         return {
             "id": self.id,

@@ -302,7 +302,7 @@ def run_of(row: sa.RowMapping) -> Run:
         created_at=row["created_at"],
         started_at=row["started_at"],
         ended_at=row["ended_at"],
-        progress=row["progress"],
+        progress=request.scope | row["progress"],
         counts=row["counts"],
         error=ErrorReport(**row["error"]) if row["error"] else None,
         commit=row["commit_path"],

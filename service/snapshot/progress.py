@@ -29,7 +29,7 @@ class Progress:
         return asdict(self)
 
     def counts(self) -> dict[str, int]:
-        """For the run's `counts` (contract, section 6)."""
+        """For the run's `counts`."""
         names = ("served_lines", "rows", "rejected_rows", "blank_lines", "raw_bytes", "stored_bytes", "chunks")
         told = asdict(self)
         return {name: told[name] for name in names}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import TYPE_CHECKING
 
@@ -73,3 +74,17 @@ async def test_a_classification_shows_its_jobs_and_then_what_became_of_each_file
     )
     assert await findings(page) == []
     assert await fits(page)
+
+
+async def test_a_run_again_asks_for_the_same(there: World, open_tab: OpenTab) -> None:
+    asked = {"prefix": "reports/2026", "full": True}
+    run = (await there.api.post("/v1/classifications", json=asked)).json()
+    page = await (await open_tab()).go(f"runs/{run['id']}")
+    await expect(page.get_by_text("reports/2026")).to_be_visible()
+    await page.get_by_role("button", name="Copy as curl").click()
+    await expect(page.get_by_role("region", name="Command")).to_contain_text(json.dumps(asked, separators=(",", ":")))
+    await page.get_by_role("button", name="Close").click()
+    await page.get_by_role("button", name="Run again").click()
+    dialog = page.get_by_role("dialog")
+    await expect(dialog.get_by_label("Only below this folder")).to_have_value("reports/2026")
+    await expect(dialog.get_by_label("Classify unchanged files too")).to_be_checked()

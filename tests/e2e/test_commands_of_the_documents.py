@@ -275,7 +275,7 @@ async def test_what_sentences_name_would_be_taken(place: Place) -> None:
 
 async def test_the_way_from_a_clone_to_an_own_tenant(place: Place) -> None:
     """README.md: the first snapshot and its table, then a service, then a volume of a workspace."""
-    [demo], [test], [setup, snapshot, tables], [serve, *through], volume, [classify] = commands(TEXTS["README.md"])
+    [demo, test], [setup, snapshot, tables], [serve, *through], volume, [classify] = commands(TEXTS["README.md"])
     for text in (demo, test, setup):
         await look_at(place, text)
     tenant = DxrSimulator(

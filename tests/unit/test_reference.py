@@ -1,4 +1,4 @@
-"""docs/configuration.md and docs/cli.md are what the settings and the commands say of themselves."""
+"""docs/configuration.md, cli.md and api.md are what settings, commands and API say of themselves."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ import { button, h, hidden, say, show, symbol } from "./dom.js";
 import { follow } from "./events.js";
 import { chip, copyCommand, dialog, problem } from "./parts.js";
 import { stages } from "./stages.js";
-import { requestOf, startAgain } from "./start.js";
+import { requestOf, start } from "./start.js";
 import { count, day, exactly, plural, reason, span, took } from "./words.js";
 
 const SILENT_AFTER_S = 6;
@@ -89,7 +89,7 @@ function top(told, notice) {
         told.attempt > 1 && h("span", { class: "tag" }, `attempt ${told.attempt}`))),
     h("div", { class: "actions" },
       active && button("Cancel run", () => cancel(told, notice), { id: "cancel", class: "danger" }),
-      button("Run again", () => startAgain(told), { id: "again", class: told.error ? "main" : "" }),
+      button("Run again", () => start(told.kind, body), { id: "again", class: told.error ? "main" : "" }),
       button("Copy as curl", () => copyCommand(asCurl("POST", path, body)), { id: "curl" })))];
 }
 
@@ -191,9 +191,11 @@ function facts(told) {
       pair("Ended", exactly(told.ended_at)),
       pair("Took", lasted === null ? "–" : span(lasted)),
       pair("Attempts", count(told.attempt)),
-      told.record_cap !== null && pair("Cap", plural(told.record_cap, "row"))),
+      told.record_cap !== null && pair("Cap", plural(told.record_cap, "row")),
+      told.progress.full && pair("Takes", "unchanged files too")),
     h("dl", { class: "facts long" },
       told.query !== null && pair("Query", h("code", {}, told.query)),
+      told.progress.prefix && pair("Only below", h("code", {}, told.progress.prefix)),
       pair("Run", h("code", {}, told.id)),
       told.commit && pair("Commit", h("code", {}, told.commit)),
       receipt && pair("Receipt", `${receipt.state}${receipt.reason ? `: ${receipt.reason}` : ""}`, receipt.table && [" · ", h("code", {}, receipt.table), ` version ${receipt.table_version}`])))];

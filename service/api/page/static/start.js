@@ -90,15 +90,10 @@ function valueOf({ type }, input) {
   return type === "number" ? Number(input.value) : input.value;
 }
 
-// What a run asked for, as far as the run tells.
-export function startAgain(run) {
-  if (run.kind === "classification") start("classification");
-  else start("snapshot", { dataset: run.dataset, ingestion_date: run.ingestion_date, query: run.query, record_cap: run.record_cap });
-}
-
+// What a run asked for; that far fewer rows are welcome is decided anew each time.
 export function requestOf(run) {
-  if (run.kind === "classification") return [FORMS.classification.path, {}];
-  const { dataset, ingestion_date, query, record_cap } = run;
-  const said = Object.entries({ dataset, ingestion_date, query, record_cap }).filter(([, value]) => value !== null);
-  return [FORMS.snapshot.path, Object.fromEntries(said)];
+  const { path, fields } = FORMS[run.kind];
+  const told = { ...run.progress, ...run };
+  const said = fields.map(({ name }) => [name, told[name] ?? null]).filter(([, value]) => value !== null && value !== false);
+  return [path, Object.fromEntries(said)];
 }

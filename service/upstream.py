@@ -85,7 +85,9 @@ def mapped_errors(partner: Partner) -> Generator[None]:
         raise ConfigurationError(f"{address} is not an address.", "Write it as https://host[:port].") from error
     except aiohttp.ClientError as error:
         raise UpstreamError(
-            partner.cut, f"The answer of {name} broke off or is malformed ({type(error).__name__}).", "It is repeated."
+            partner.cut,
+            f"The answer of {name} broke off or is malformed ({type(error).__name__}).",
+            "Look for what breaks connections (a proxy, a restart), then start it again.",
         ) from error
     except (ConnectionError, OSError) as error:
         raise UpstreamError(f"{codes}_UNREACHABLE", f"The connection to {name} failed.", look) from error

@@ -40,6 +40,7 @@ config_app = typer.Typer(no_args_is_help=True, help="Look at the settings.")
 app.add_typer(runs_app, name="runs")
 app.add_typer(config_app, name="config")
 
+_NO_STORE = "There is no run store here yet: set STATE_DIR or DATABASE_URL, or ask a service with --server."
 _debug = False
 _config: Path | None = None
 
@@ -231,7 +232,7 @@ def show_run(run_id: str, server: ServerOption = None, output: OutputOption = Ou
                 return await client.run(run_id)
         async with _opened_store() as store:
             if store is None:
-                raise NotFoundError(f"There is no run {run_id}.", "There is no run store yet.")
+                raise NotFoundError(f"There is no run {run_id}.", _NO_STORE)
             return (await store.get(run_id)).as_dict()
 
     _show_run(asyncio.run(fetch()), output)
@@ -253,7 +254,7 @@ def watch_run(run_id: str, server: ServerOption = None, output: OutputOption = O
                 return await watch.shown(client.events(run_id))
         async with _opened_store() as store:
             if store is None:
-                raise NotFoundError(f"There is no run {run_id}.", "There is no run store yet.")
+                raise NotFoundError(f"There is no run {run_id}.", _NO_STORE)
             return await watch.in_store(store, run_id)
 
     _log_to_stderr("error")
@@ -274,7 +275,7 @@ def cancel_run(run_id: str, server: ServerOption = None, output: OutputOption = 
                 return await client.cancel(run_id)
         async with _opened_store() as store:
             if store is None:
-                raise NotFoundError(f"There is no run {run_id}.", "There is no run store yet.")
+                raise NotFoundError(f"There is no run {run_id}.", _NO_STORE)
             run = await request_cancel(store, run_id)
             if run is None:
                 raise RefusedError("ALREADY_ENDED", f"Run {run_id} has ended already.", "There is nothing to cancel.")
@@ -438,7 +439,8 @@ def _show_run(run: dict[str, Any], output: Output) -> None:
     if output is Output.JSON:
         typer.echo(json.dumps(run))
         return
-    typer.echo(f"run {run['id']}: {run['kind']} of {run['dataset']}, {run['ingestion_date']}: {run['state']}")
+    tried = f" after {run['attempt']} attempts" if run["error"] and run["attempt"] > 1 else ""
+    typer.echo(f"run {run['id']}: {run['kind']} of {run['dataset']}, {run['ingestion_date']}: {run['state']}{tried}")
     for title in ("counts", "progress"):
         figures = [f"{name} {value:,}" for name, value in run[title].items() if type(value) is int]
         if figures:

@@ -91,7 +91,7 @@ class Files:
             raise UpstreamError(
                 "DATABRICKS_SIZE",
                 f"Databricks took {len(content)} bytes and holds {max(stored_bytes, 0)}.",
-                "They are sent again.",
+                "Check what stands between this service and Databricks, then start it again.",
             )
         return True
 

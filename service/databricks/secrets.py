@@ -35,7 +35,9 @@ async def read_secret(workspace: Workspace, scope: str, key: str) -> str:
         return base64.b64decode(str(answer.document()["value"]), validate=True).decode()
     except (KeyError, binascii.Error, UnicodeDecodeError) as error:
         raise UpstreamError(
-            "DATABRICKS_UNAVAILABLE", f"The secret {scope}/{key} came without a readable value.", "Look at it there."
+            "DATABRICKS_UNAVAILABLE",
+            f"The secret {scope}/{key} came without a readable value.",
+            "Write it anew in Databricks, or mount the token as a file and name it in DXR_BEARER_TOKEN_FILE.",
         ) from error
 
 

@@ -38,7 +38,9 @@ class Classifier:
         job = parse_job(answer)
         if job.job_id is None:
             raise UpstreamError(
-                "DXR_UNAVAILABLE", "DXR took files without naming their job.", "The job is looked for in the index."
+                "DXR_UNAVAILABLE",
+                "DXR took files without naming their job.",
+                "Check DXR_API_PREFIX and what stands between this service and DXR, then start it again.",
             )
         return job
 

@@ -111,5 +111,5 @@ def _broken(what: str) -> UpstreamError:
     return UpstreamError(
         "STREAM_CUT",
         f"The stream of DXR is not whole: {what}.",
-        "Nothing was committed; the attempt is repeated from the start.",
+        "Nothing was committed. Look for what ends long answers (proxies, restarts), then start it again.",
     )

@@ -146,7 +146,7 @@ class DxrSession:
                         raise UpstreamError(
                             "DXR_TOKEN_ROTATED",
                             "DXR's token was renewed while files were sent.",
-                            "They are sent again.",
+                            "Start it again: the new token is read.",
                         )
                 if response.status in _REDIRECTS:
                     if method != "GET":

@@ -102,5 +102,5 @@ def _unreadable(path: str) -> LandingError:
     return LandingError(
         "LANDING_DOCUMENT",
         f"{path} in the landing is not a document of format {FORMAT}.",
-        "See docs/landing-format.md for what it should hold; was it edited?",
+        "Find what changed it; docs/landing-format.md says what it should hold.",
     )

@@ -99,7 +99,9 @@ class FolderLanding:
             except FileExistsError:
                 if await self.read(path) != content:
                     raise LandingError(
-                        "LANDING_CONFLICT", f"{path} exists in the landing with other content.", "Nothing was changed."
+                        "LANDING_CONFLICT",
+                        f"{path} exists in the landing with other content.",
+                        "Nothing was changed. Find what else writes below LANDING_PATH.",
                     ) from None
             except OSError as error:
                 if error.errno not in {errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK}:

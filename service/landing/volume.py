@@ -62,7 +62,7 @@ class VolumeLanding:
             raise LandingError(
                 "LANDING_SIZE",
                 f"{part.path} has {len(part.content)} bytes, {size_bytes} were expected.",
-                "This is a fault of the service; nothing was committed.",
+                "Nothing was committed; report it with the id of the run.",
             )
         await self._make_folder_of(part.path)
         await self._files.put(self._at(part.path), part.content, overwrite=True)
@@ -74,7 +74,9 @@ class VolumeLanding:
         put = await self._files.put(self._at(path), content, overwrite=False, before=before)
         if not put and await self.read(path) != content:
             raise LandingError(
-                "LANDING_CONFLICT", f"{path} exists in the landing with other content.", "Nothing was changed."
+                "LANDING_CONFLICT",
+                f"{path} exists in the landing with other content.",
+                "Nothing was changed. Find what else writes below LANDING_PATH.",
             )
 
     async def read(self, path: str) -> bytes | None:

@@ -33,7 +33,7 @@ def verdict(run: Run, receipt: Receipt) -> tuple[State, dict[str, Any], ErrorRep
         report = ErrorReport(
             "INGEST_REFUSED",
             f"The Spark job refused the commit: {reason}.",
-            "Look at the chunks that it names, then start the run again.",
+            "Look at what it names in the landing, then start the run again.",
             retryable=True,
         )
         return State.FAILED, counts, report

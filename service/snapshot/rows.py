@@ -248,7 +248,7 @@ class RowSorter:
             raise UpstreamError(
                 "STREAM_CUT",
                 f"The stream of DXR ended inside line {self.served_lines}.",
-                "Nothing was committed; the attempt is repeated from the start.",
+                "Nothing was committed. Look for what ends long answers (proxies, restarts), then start it again.",
             )
         if self._last_rows and _is_error(self._last_rows.last()):
             raise _no_ndjson("an error object")

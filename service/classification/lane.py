@@ -125,7 +125,10 @@ class Lane:
             with attempt:
                 while left:
                     uploads = {upload_name(file.relative_path): file for file in left}
-                    body = MultipartBody([self._upload(name, file) for name, file in uploads.items()])
+                    body = MultipartBody(
+                        [_upload(name, file) for name, file in uploads.items()],
+                        lambda uploads=uploads: self._contents(uploads),
+                    )
                     batch = Batch(number, self.datasource_id, SUBMITTING, uploads)
                     await self.save(batch)
                     self._tell(f"sending {len(left)} files")
@@ -225,23 +228,23 @@ class Lane:
     async def _is_idle(self) -> bool | None:
         return await self.classifier.is_idle(self.datasource_id)
 
-    def _upload(self, name: str, file: VolumeFile) -> Upload:
-        content_type = mimetypes.guess_type(name)[0] or "application/octet-stream"
-        return Upload(name, file.size_bytes, content_type, lambda: self._pieces(name, file))
-
-    async def _pieces(self, name: str, file: VolumeFile) -> AsyncGenerator[Piece]:
+    async def _contents(self, uploads: Mapping[str, VolumeFile]) -> AsyncGenerator[tuple[int, Piece]]:
         try:
-            async with contextlib.aclosing(self.volume.pieces(file)) as pieces:
-                async for piece in pieces:
-                    yield piece
+            async with contextlib.aclosing(self.volume.contents([*uploads.values()])) as contents:
+                async for placed in contents:
+                    yield placed
         except UnreadableFileError as error:
-            raise UploadBrokenError(name, error.reason) from error
+            raise UploadBrokenError([*uploads][error.place], error.reason) from error
 
     def _origin(self, sent: Batch | None) -> Origin:
         return Origin(self.datasource_id, (sent.job_id if sent else None) or "", sent.scan_id if sent else None)
 
     def _tell(self, what: str) -> None:
         self.progress.lanes[self.datasource_id] = what
+
+
+def _upload(name: str, file: VolumeFile) -> Upload:
+    return Upload(name, file.size_bytes, mimetypes.guess_type(name)[0] or "application/octet-stream")
 
 
 def _now_s() -> float:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from service.classification.volume import Found, Unreadable, UnreadableFileError, VolumeFile, clean_prefix, unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+    from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
     from pathlib import Path
 
     from service.dxr.uploads import Piece
@@ -21,6 +21,9 @@ _PAGE_FILES: Final = 1000
 # To ask a thread costs as much as to read a good part of this.
 _READ_BYTES: Final = 1 << 20
 _PIECE_BYTES: Final = 1 << 18
+
+# With the place of its file.
+_Block = tuple[int, bytes]
 
 
 class MountedVolume:
@@ -33,21 +36,18 @@ class MountedVolume:
         """Look at what lies below a prefix."""
         return MountedScan(self._root, prefix)
 
-    async def pieces(self, file: VolumeFile) -> AsyncGenerator[Piece]:
-        """The file's bytes. A link put in its place, or in that of a folder above it, since the scan is refused."""
-        # Not more than there should be, and a byte that tells when there is: memory of the same size is used again.
-        read_bytes = min(file.size_bytes + 1, _READ_BYTES)
+    async def contents(self, files: Sequence[VolumeFile]) -> AsyncGenerator[tuple[int, Piece]]:
+        """Small files are read together.
+
+        A link put in the place of a file, or in that of a folder above it, since the scan is refused.
+        """
         # Its last holder closes the file: after a cancel that is the thread which is still opening or reading it.
-        blocks = _blocks_of(self._root, file.relative_path, read_bytes)
-        try:
-            whole = False
-            while not whole:
-                block = memoryview(await asyncio.to_thread(next, blocks, b""))
-                whole = len(block) < read_bytes
-                for start in range(0, len(block), _PIECE_BYTES):
-                    yield block[start : start + _PIECE_BYTES]
-        except OSError as error:
-            raise UnreadableFileError(os.strerror(error.errno or 0)) from error
+        blocks = _blocks_of(self._root, files)
+        while read := await asyncio.to_thread(_some, blocks):
+            for place, block in read:
+                view = memoryview(block)
+                for start in range(0, len(view), _PIECE_BYTES):
+                    yield place, view[start : start + _PIECE_BYTES]
 
 
 class MountedScan:
@@ -111,10 +111,30 @@ class MountedScan:
         return os.fsencode(os.path.relpath(path, self._root)).decode("utf-8", "backslashreplace")
 
 
-def _blocks_of(root: Path, relative_path: str, read_bytes: int) -> Iterator[bytes]:
-    with open(relative_path, "rb", opener=lambda path, flags: _opened_below(root, path, flags)) as opened:
-        while block := opened.read(read_bytes):
-            yield block
+def _some(blocks: Iterator[_Block]) -> list[_Block]:
+    """The next blocks, about as much as is read at once; none at the end."""
+    read: list[_Block] = []
+    left_bytes = _READ_BYTES
+    for place, block in blocks:
+        read.append((place, block))
+        left_bytes -= len(block)
+        if left_bytes <= 0:
+            break
+    return read
+
+
+def _blocks_of(root: Path, files: Sequence[VolumeFile]) -> Iterator[_Block]:
+    for place, file in enumerate(files):
+        # Not more than there should be, and a byte that tells when there is: memory of the same size is used again.
+        read_bytes = min(file.size_bytes + 1, _READ_BYTES)
+        try:
+            with open(file.relative_path, "rb", opener=lambda path, flags: _opened_below(root, path, flags)) as opened:
+                while block := opened.read(read_bytes):
+                    yield place, block
+                    if len(block) < read_bytes:
+                        break
+        except OSError as error:
+            raise UnreadableFileError(place, os.strerror(error.errno or 0)) from error
 
 
 def _opened_below(root: Path, relative_path: str, flags: int) -> int:

@@ -10,7 +10,7 @@ from service.databricks.files import Entry, FileChangedError
 from service.errors import CredentialError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator
+    from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 
     from service.databricks.files import Files
     from service.dxr.uploads import Piece
@@ -27,20 +27,21 @@ class RemoteVolume:
         """Look at what lies below a prefix."""
         return RemoteScan(self._root, clean_prefix(prefix), self._files)
 
-    async def pieces(self, file: VolumeFile) -> AsyncGenerator[Piece]:
-        """The file's bytes, taken up again where a download broke off."""
-        path = f"{self._root}/{file.relative_path}"
-        entry = Entry(path.rpartition("/")[2], path, is_directory=False, **_size_and_time(file))
-        try:
-            async with contextlib.aclosing(self._files.pieces(entry)) as pieces:
-                async for piece in pieces:
-                    yield piece
-        except FileChangedError as error:
-            raise UnreadableFileError(error.reason) from error
-        except CredentialError as error:
-            if error.code != "DATABRICKS_FORBIDDEN":
-                raise
-            raise UnreadableFileError("reading it is not permitted") from error
+    async def contents(self, files: Sequence[VolumeFile]) -> AsyncGenerator[tuple[int, Piece]]:
+        """Each file is taken up again where its download broke off."""
+        for place, file in enumerate(files):
+            path = f"{self._root}/{file.relative_path}"
+            entry = Entry(path.rpartition("/")[2], path, is_directory=False, **_size_and_time(file))
+            try:
+                async with contextlib.aclosing(self._files.pieces(entry)) as pieces:
+                    async for piece in pieces:
+                        yield place, piece
+            except FileChangedError as error:
+                raise UnreadableFileError(place, error.reason) from error
+            except CredentialError as error:
+                if error.code != "DATABRICKS_FORBIDDEN":
+                    raise
+                raise UnreadableFileError(place, "reading it is not permitted") from error
 
 
 class RemoteScan:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from service.errors import RefusedError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator
+    from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 
     from service.dxr.uploads import Piece
 
@@ -35,10 +35,11 @@ Found = VolumeFile | Unreadable
 
 
 class UnreadableFileError(Exception):
-    """A file cannot be read as it was listed; `reason` says why, without its name."""
+    """A file cannot be read as it was listed; `place` is its own among those asked for, `reason` has no name in it."""
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, place: int, reason: str) -> None:
         super().__init__(reason)
+        self.place = place
         self.reason = reason
 
 
@@ -67,10 +68,12 @@ class VolumeFiles(Protocol):
         """Look at what lies below a prefix. Raises `RefusedError` for one that leads out of the volume."""
         ...
 
-    def pieces(self, file: VolumeFile) -> AsyncGenerator[Piece]:
-        """The file's bytes. Raises `UnreadableFileError`; when the volume is away, the errors of `service.errors`.
+    def contents(self, files: Sequence[VolumeFile]) -> AsyncGenerator[tuple[int, Piece]]:
+        """The bytes of one file after the other; with each piece, the place of its file in `files`.
 
-        Whoever does not read to the end closes it: until then the file, or a request for it, is open.
+        Raises `UnreadableFileError`, perhaps before all of the files above it were yielded; when the volume is away,
+        the errors of `service.errors`. Whoever does not read to the end closes it: until then a file, or a request
+        for one, is open.
         """
         ...
 

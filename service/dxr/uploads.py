@@ -27,7 +27,6 @@ class Upload:
     name: str
     size_bytes: int
     content_type: str
-    pieces: Callable[[], AsyncGenerator[Piece]]
 
 
 class UploadBrokenError(Exception):
@@ -47,19 +46,25 @@ def upload_name(file_name: str) -> str:
 
 
 class MultipartBody:
-    """`multipart/form-data` with one part named `files` for each upload (fact sheet, section 2)."""
+    """`multipart/form-data` with one part named `files` for each upload (fact sheet, section 2).
 
-    def __init__(self, uploads: Sequence[Upload]) -> None:
+    `contents` reads the files one after the other; with each piece it yields the place of its file in `uploads`.
+    """
+
+    def __init__(self, uploads: Sequence[Upload], contents: Callable[[], AsyncGenerator[tuple[int, Piece]]]) -> None:
         self._uploads = uploads
+        self._contents = contents
         self._boundary = uuid.uuid4().hex
-        self._heads = [self._head(upload) for upload in uploads]
+        # What stands before each file, and behind the last one.
+        self._between = [*map(self._head, uploads), f"--{self._boundary}--\r\n".encode()]
+        self._between[1:] = [b"\r\n" + text for text in self._between[1:]]
         self.broken: UploadBrokenError | None = None
         self.unsent: DxrIngestError | None = None
 
     @property
     def headers(self) -> dict[str, str]:
         """Content type and length."""
-        length = sum(map(len, self._heads)) + sum(upload.size_bytes + 2 for upload in self._uploads) + len(self._end)
+        length = sum(map(len, self._between)) + sum(upload.size_bytes for upload in self._uploads)
         return {"Content-Type": f"multipart/form-data; boundary={self._boundary}", "Content-Length": str(length)}
 
     async def pieces(self) -> AsyncGenerator[Piece]:
@@ -69,20 +74,9 @@ class MultipartBody:
         connection error.)
         """
         try:
-            held = bytearray()
-            for head, upload in zip(self._heads, self._uploads, strict=True):
-                held += head
-                async with contextlib.aclosing(_exactly(upload)) as pieces:
-                    async for piece in pieces:
-                        if held and max(len(piece), len(held)) > _TOGETHER_BYTES:
-                            yield bytes(held)
-                            held.clear()
-                        if len(piece) > _TOGETHER_BYTES:
-                            yield piece
-                        else:
-                            held += piece
-                held += b"\r\n"
-            yield bytes(held) + self._end
+            async with contextlib.aclosing(self._pieces()) as pieces:
+                async for piece in pieces:
+                    yield piece
         except UploadBrokenError as error:
             self.broken = error
             raise
@@ -90,9 +84,35 @@ class MultipartBody:
             self.unsent = error
             raise
 
-    @property
-    def _end(self) -> bytes:
-        return f"--{self._boundary}--\r\n".encode()
+    async def _pieces(self) -> AsyncGenerator[Piece]:
+        sizes = [upload.size_bytes for upload in self._uploads]
+        held = bytearray(self._between[0])
+        at = 0
+        async with contextlib.aclosing(self._contents()) as contents:
+            async for place, piece in contents:
+                held += self._passed(at, place, sizes)
+                at = place
+                sizes[at] -= len(piece)
+                if sizes[at] < 0:
+                    raise self._changed(at)
+                if held and max(len(piece), len(held)) > _TOGETHER_BYTES:
+                    yield bytes(held)
+                    held.clear()
+                if len(piece) > _TOGETHER_BYTES:
+                    yield piece
+                else:
+                    held += piece
+        yield bytes(held) + self._passed(at, len(sizes), sizes)
+
+    def _passed(self, start: int, stop: int, left_bytes: Sequence[int]) -> bytes:
+        """What stands between two places; whoever passes a file has all of it."""
+        for place in range(start, stop):
+            if left_bytes[place]:
+                raise self._changed(place)
+        return b"".join(self._between[start + 1 : stop + 1])
+
+    def _changed(self, place: int) -> UploadBrokenError:
+        return UploadBrokenError(self._uploads[place].name, "it changed while it was read")
 
     def _head(self, upload: Upload) -> bytes:
         return (
@@ -100,15 +120,3 @@ class MultipartBody:
             f'Content-Disposition: form-data; name="files"; filename="{upload.name}"\r\n'
             f"Content-Type: {upload.content_type}\r\n\r\n"
         ).encode()
-
-
-async def _exactly(upload: Upload) -> AsyncGenerator[Piece]:
-    left = upload.size_bytes
-    async with contextlib.aclosing(upload.pieces()) as pieces:
-        async for piece in pieces:
-            left -= len(piece)
-            if left < 0:
-                break
-            yield piece
-    if left:
-        raise UploadBrokenError(upload.name, "it changed while it was read")

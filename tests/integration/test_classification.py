@@ -23,7 +23,7 @@ from tests.simulators.dxr import Classifier, DxrSimulator
 from tests.simulators.dxr import classifier_faults as odc
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from service.classification.volume import VolumeFile
@@ -264,14 +264,15 @@ async def test_what_cannot_be_classified_costs_a_row_and_nothing_else(volume: Pa
 async def test_a_file_that_changes_while_it_is_read_does_not_stop_its_job(
     volume: Path, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = MountedVolume.pieces
+    original = MountedVolume.contents
 
-    def shrinking(self: MountedVolume, file: VolumeFile) -> Any:
-        if file.relative_path.endswith("report-0.txt"):
-            (volume / file.relative_path).write_text("x")  # the writer of the volume was quicker
-        return original(self, file)
+    def shrinking(self: MountedVolume, files: Sequence[VolumeFile]) -> Any:
+        for file in files:
+            if file.relative_path.endswith("report-0.txt"):
+                (volume / file.relative_path).write_text("x")  # the writer of the volume was quicker
+        return original(self, files)
 
-    monkeypatch.setattr(MountedVolume, "pieces", shrinking)
+    monkeypatch.setattr(MountedVolume, "contents", shrinking)
     async with tenant() as dxr, wiring.opened(settings(dxr)) as service:
         run = await classify(service)
         assert run.counts["reasons"] == {"UNREADABLE": 2}

@@ -102,7 +102,7 @@ def test_a_folder_that_vanishes_is_named(root: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("pieces_read", [0, 4])
 async def test_a_read_that_is_cancelled_leaves_no_file_open(pieces_read: int, root: Path) -> None:
     (root / "large").write_bytes(bytes(4 << 20))
-    pieces = MountedVolume(root).pieces(VolumeFile("large", 4 << 20, 0))
+    pieces = MountedVolume(root).contents([VolumeFile("large", 4 << 20, 0)])
     for _ in range(pieces_read):
         await anext(pieces)
     reading = asyncio.ensure_future(anext(pieces))
@@ -117,10 +117,26 @@ async def test_a_read_that_is_cancelled_leaves_no_file_open(pieces_read: int, ro
 @pytest.mark.parametrize("size", [0, 1, (1 << 18) - 1, 1 << 18, (1 << 20) - 1, 1 << 20, (1 << 20) + 1, 5 << 19])
 @pytest.mark.parametrize("more", [0, 1])
 async def test_a_file_of_any_size_is_read_whole_and_beyond_the_size_it_had(size: int, more: int, root: Path) -> None:
-    content = random.Random(size).randbytes(size + more)
-    (root / "one").write_bytes(content)
-    read = b"".join([piece async for piece in MountedVolume(root).pieces(VolumeFile("one", size, 0))])
-    assert read[: size + 1] == content
+    written = random.Random(size).randbytes(size + more)
+    (root / "one").write_bytes(written)
+    read = await content(MountedVolume(root), VolumeFile("one", size, 0))
+    assert read[: size + 1] == written
+
+
+async def test_many_files_are_read_in_their_order_and_an_error_says_which(root: Path) -> None:
+    sizes = [0, 3, 700_000, 0, 1 << 20, 5, (1 << 20) + 1, *([10] * 500)]
+    files = [VolumeFile(f"many-{place}", size, 0) for place, size in enumerate(sizes)]
+    for place, file in enumerate(files):
+        (root / file.relative_path).write_bytes(b"%d" % (place % 10) * file.size_bytes)
+    read: dict[int, bytes] = {}
+    async for place, piece in MountedVolume(root).contents(files):
+        assert place >= max(read, default=0)
+        read[place] = read.get(place, b"") + piece
+    assert read == {place: b"%d" % (place % 10) * size for place, size in enumerate(sizes) if size}
+    (root / "many-100").unlink()
+    with pytest.raises(UnreadableFileError) as caught:
+        _ = [place async for place in MountedVolume(root).contents(files)]
+    assert caught.value.place == 100
 
 
 @pytest.mark.parametrize("swapped", ["deep/er/b.txt", "deep/er", "deep"])
@@ -128,16 +144,20 @@ async def test_a_link_that_comes_after_the_scan_is_not_followed(swapped: str, ro
     """A file, or a folder on the way to it, becomes a link to something of the same name elsewhere."""
     [file] = [found for found in MountedScan(root, "deep/er") if isinstance(found, VolumeFile)]
     volume = MountedVolume(root)
-    assert b"".join([piece async for piece in volume.pieces(file)]) == b"four!"
+    assert await content(volume, file) == b"four!"
     (root / swapped).rename(tmp_path / "elsewhere")
     (root / swapped).symlink_to(tmp_path / "elsewhere")
     assert (root / file.relative_path).read_text() == "four!"
     with pytest.raises(UnreadableFileError):
-        _ = [piece async for piece in volume.pieces(file)]
+        await content(volume, file)
     assert [one.path for one in psutil.Process().open_files() if one.path.startswith(str(tmp_path))] == []
 
 
 async def test_a_pipe_that_comes_after_the_scan_is_not_waited_for(root: Path) -> None:
     (root / "a.txt").unlink()
     os.mkfifo(root / "a.txt")
-    assert [piece async for piece in MountedVolume(root).pieces(VolumeFile("a.txt", 3, 0))] == []
+    assert await content(MountedVolume(root), VolumeFile("a.txt", 3, 0)) == b""
+
+
+async def content(volume: MountedVolume, file: VolumeFile) -> bytes:
+    return b"".join([piece async for _, piece in volume.contents([file])])

@@ -11,81 +11,83 @@ import pytest
 from service.dxr.uploads import MultipartBody, Upload, UploadBrokenError, upload_name
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncGenerator
+    from email.message import Message
 
 LARGE = 1 << 18
 
 
-def reading(*pieces: bytes) -> Callable[[], AsyncGenerator[bytes]]:
-    async def read() -> AsyncGenerator[bytes]:
-        for piece in pieces:
-            yield piece
+def body_with(*files: tuple[str, int, list[bytes]], content_type: str = "text/plain") -> MultipartBody:
+    """Of files with a name, the size that is announced, and the pieces that come."""
 
-    return read
+    async def contents() -> AsyncGenerator[tuple[int, bytes]]:
+        for place, (_, _, pieces) in enumerate(files):
+            for piece in pieces:
+                yield place, piece
+
+    return MultipartBody([Upload(name, size, content_type) for name, size, _ in files], contents)
 
 
-async def body_of(*uploads: Upload) -> tuple[dict[str, str], bytes]:
-    body = MultipartBody(uploads)
-    return body.headers, b"".join([piece async for piece in body.pieces()])
+async def parts_of(body: MultipartBody) -> list[Message]:
+    """As a stock parser reads them."""
+    raw = b"".join([piece async for piece in body.pieces()])
+    assert body.headers["Content-Length"] == str(len(raw))
+    head = b"Content-Type: " + body.headers["Content-Type"].encode() + b"\r\n\r\n"
+    parts = email.message_from_bytes(head + raw).get_payload()
+    assert isinstance(parts, list)
+    return parts
 
 
 async def test_a_stock_parser_reads_what_went_in() -> None:
-    uploads = [
-        Upload("a.txt", 5, "text/plain", reading(b"ab", b"\r\n", b"c")),
-        Upload("b", 0, "application/octet-stream", reading()),
-        Upload("c.bin", 4, "application/octet-stream", reading(b"\x00\xff--")),
-    ]
-    headers, raw = await body_of(*uploads)
-    assert headers["Content-Length"] == str(len(raw))
-    message = email.message_from_bytes(b"Content-Type: " + headers["Content-Type"].encode() + b"\r\n\r\n" + raw)
-    parts = message.get_payload()
-    assert isinstance(parts, list)
+    files = [("a.txt", 5, [b"ab", b"\r\n", b"c"]), ("b", 0, []), ("c.bin", 4, [b"\x00\xff--"]), ("d", 0, [])]
+    parts = await parts_of(body_with(*files, content_type="application/octet-stream"))
     found = [(part.get_filename(), part.get_param("name", header="content-disposition")) for part in parts]
-    assert found == [("a.txt", "files"), ("b", "files"), ("c.bin", "files")]
-    assert [part.get_content_type() for part in parts] == ["text/plain"] + ["application/octet-stream"] * 2
-    assert raw.count(b"ab\r\nc\r\n--") == 1
+    assert found == [("a.txt", "files"), ("b", "files"), ("c.bin", "files"), ("d", "files")]
+    assert {part.get_content_type() for part in parts} == {"application/octet-stream"}
+    assert [part.get_payload(decode=True) for part in parts] == [b"ab\r\nc", b"", b"\x00\xff--", b""]
 
 
-@pytest.mark.parametrize("pieces", [(b"short",), (b"much", b" too long")])
-async def test_a_file_of_another_length_breaks_the_request_off(pieces: tuple[bytes, ...]) -> None:
+@pytest.mark.parametrize("pieces", [[b"short"], [b"much", b" too long"], []])
+@pytest.mark.parametrize("others", [0, 2])
+async def test_a_file_of_another_length_breaks_the_request_off(pieces: list[bytes], others: int) -> None:
+    body = body_with(*[("other", 2, [b"ab"])] * others, ("x", 8, pieces), *[("other", 2, [b"ab"])] * others)
     with pytest.raises(UploadBrokenError) as caught:
-        await body_of(Upload("x", 8, "text/plain", reading(*pieces)))
+        _ = [piece async for piece in body.pieces()]
     assert caught.value.name == "x"
+    assert body.broken is caught.value
 
 
 @pytest.mark.parametrize("pieces_read", range(1, 6))
-async def test_a_body_that_is_closed_early_closes_the_file_that_it_is_in(pieces_read: int) -> None:
+async def test_a_body_that_is_closed_early_closes_what_it_reads(pieces_read: int) -> None:
     opened: list[str] = []
 
-    def within(name: str) -> Callable[[], AsyncGenerator[bytes]]:
-        async def read() -> AsyncGenerator[bytes]:
-            opened.append(name)
-            try:
-                yield bytes(LARGE)
-            finally:
-                opened.remove(name)
+    async def contents() -> AsyncGenerator[tuple[int, bytes]]:
+        opened.append("the files")
+        try:
+            for place in range(2):
+                yield place, bytes(LARGE)
+        finally:
+            opened.remove("the files")
 
-        return read
-
-    body = MultipartBody([Upload(name, LARGE, "text/plain", within(name)) for name in ("a", "b")]).pieces()
+    body = MultipartBody([Upload(name, LARGE, "text/plain") for name in ("a", "b")], contents).pieces()
     for _ in range(pieces_read):
         await anext(body)
-    assert opened == {1: ["a"], 2: ["a"], 3: ["b"], 4: ["b"]}.get(pieces_read, [])
+    assert opened == ["the files"] * (pieces_read < 5)
     await body.aclose()
     assert opened == []
 
 
 @pytest.mark.parametrize("sizes", [(10,) * 1000, (LARGE,) * 3, (0, LARGE, 1, LARGE, 70_000, 0)])
 async def test_small_files_are_sent_together_and_large_ones_as_they_are(sizes: tuple[int, ...]) -> None:
-    uploads = [Upload(f"{n}", size, "text/plain", reading(b"%d" % (n % 10) * size)) for n, size in enumerate(sizes)]
-    pieces = [piece async for piece in MultipartBody(uploads).pieces()]
+    contents = [b"%d" % (place % 10) * size for place, size in enumerate(sizes)]
+    body = body_with(
+        *((f"{place}", len(content), [content] * (content != b"")) for place, content in enumerate(contents))
+    )
+    pieces = [piece async for piece in body.pieces()]
     assert sum(len(piece) == LARGE for piece in pieces) == sizes.count(LARGE)
     assert all(pieces)
     assert len(pieces) < 10
-    headers, raw = await body_of(*uploads)
-    message = email.message_from_bytes(b"Content-Type: " + headers["Content-Type"].encode() + b"\r\n\r\n" + raw)
-    contents = [part.get_payload(decode=True) for part in message.get_payload()]
-    assert contents == [b"%d" % (n % 10) * size for n, size in enumerate(sizes)]
+    assert [part.get_payload(decode=True) for part in await parts_of(body)] == contents
 
 
 @pytest.mark.parametrize(

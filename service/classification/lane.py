@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from service.classification.progress import Progress
     from service.classification.volume import VolumeFile, VolumeFiles
     from service.dxr.classifier import Classifier
-    from service.dxr.uploads import Piece
     from service.retrying import Retrying
 
 FAILED_RESUBMITS_MAX: Final = 3
@@ -228,7 +227,7 @@ class Lane:
     async def _is_idle(self) -> bool | None:
         return await self.classifier.is_idle(self.datasource_id)
 
-    async def _contents(self, uploads: Mapping[str, VolumeFile]) -> AsyncGenerator[tuple[int, Piece]]:
+    async def _contents(self, uploads: Mapping[str, VolumeFile]) -> AsyncGenerator[tuple[int, bytes]]:
         try:
             async with contextlib.aclosing(self.volume.contents([*uploads.values()])) as contents:
                 async for placed in contents:

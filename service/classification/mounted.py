@@ -15,12 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
     from pathlib import Path
 
-    from service.dxr.uploads import Piece
-
 _PAGE_FILES: Final = 1000
-# To ask a thread costs as much as to read a good part of this.
-_READ_BYTES: Final = 1 << 20
-_PIECE_BYTES: Final = 1 << 18
+# To ask a thread costs as much as to read a good part of this; with more, memory is given back and fetched each time.
+_READ_BYTES: Final = 1 << 19
 
 # With the place of its file.
 _Block = tuple[int, bytes]
@@ -36,7 +33,7 @@ class MountedVolume:
         """Look at what lies below a prefix."""
         return MountedScan(self._root, prefix)
 
-    async def contents(self, files: Sequence[VolumeFile]) -> AsyncGenerator[tuple[int, Piece]]:
+    async def contents(self, files: Sequence[VolumeFile]) -> AsyncGenerator[_Block]:
         """Small files are read together.
 
         A link put in the place of a file, or in that of a folder above it, since the scan is refused.
@@ -44,10 +41,8 @@ class MountedVolume:
         # Its last holder closes the file: after a cancel that is the thread which is still opening or reading it.
         blocks = _blocks_of(self._root, files)
         while read := await asyncio.to_thread(_some, blocks):
-            for place, block in read:
-                view = memoryview(block)
-                for start in range(0, len(view), _PIECE_BYTES):
-                    yield place, view[start : start + _PIECE_BYTES]
+            for block in read:
+                yield block
 
 
 class MountedScan:

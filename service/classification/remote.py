@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 
     from service.databricks.files import Files
-    from service.dxr.uploads import Piece
 
 
 class RemoteVolume:
@@ -27,7 +26,7 @@ class RemoteVolume:
         """Look at what lies below a prefix."""
         return RemoteScan(self._root, clean_prefix(prefix), self._files)
 
-    async def contents(self, files: Sequence[VolumeFile]) -> AsyncGenerator[tuple[int, Piece]]:
+    async def contents(self, files: Sequence[VolumeFile]) -> AsyncGenerator[tuple[int, bytes]]:
         """Each file is taken up again where its download broke off."""
         for place, file in enumerate(files):
             path = f"{self._root}/{file.relative_path}"

@@ -11,8 +11,6 @@ from service.errors import RefusedError
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 
-    from service.dxr.uploads import Piece
-
 
 @dataclass(frozen=True, slots=True)
 class VolumeFile:
@@ -68,7 +66,7 @@ class VolumeFiles(Protocol):
         """Look at what lies below a prefix. Raises `RefusedError` for one that leads out of the volume."""
         ...
 
-    def contents(self, files: Sequence[VolumeFile]) -> AsyncGenerator[tuple[int, Piece]]:
+    def contents(self, files: Sequence[VolumeFile]) -> AsyncGenerator[tuple[int, bytes]]:
         """The bytes of one file after the other; with each piece, the place of its file in `files`.
 
         Raises `UnreadableFileError`, perhaps before all of the files above it were yielded; when the volume is away,

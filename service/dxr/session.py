@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 
     from service.dxr.token import BearerToken
-    from service.dxr.uploads import Piece
 
 _REDIRECTS_MAX: Final = 3
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
@@ -76,7 +75,7 @@ class DxrSession:
         """The JSON document of a short call; None for 404. Raises the errors of `service.errors`."""
         return await self._document(method, path, {"Content-Type": "application/json", **(headers or {})}, body)
 
-    async def upload(self, path: str, body: AsyncGenerator[Piece], headers: Mapping[str, str]) -> Any:
+    async def upload(self, path: str, body: AsyncGenerator[bytes], headers: Mapping[str, str]) -> Any:
         """The JSON document that answers a streamed POST; None for 404. The body is sent once, never repeated.
 
         However this ends, the body is closed then.
@@ -85,7 +84,7 @@ class DxrSession:
             return await self._document("POST", path, headers, pieces)
 
     async def _document(
-        self, method: str, path: str, headers: Mapping[str, str], body: bytes | AsyncIterator[Piece] | None
+        self, method: str, path: str, headers: Mapping[str, str], body: bytes | AsyncIterator[bytes] | None
     ) -> Any:
         url = self._base.joinpath(path.lstrip("/"))
         try:
@@ -129,7 +128,7 @@ class DxrSession:
         return content
 
     async def _answer(
-        self, method: str, url: URL, headers: Mapping[str, str], body: bytes | AsyncIterator[Piece] | None
+        self, method: str, url: URL, headers: Mapping[str, str], body: bytes | AsyncIterator[bytes] | None
     ) -> aiohttp.ClientResponse:
         reread, redirects = False, 0
         while True:
@@ -255,11 +254,11 @@ async def _sent_once(
 
 
 @contextlib.asynccontextmanager
-async def _closed_at_the_end(body: AsyncGenerator[Piece]) -> AsyncGenerator[AsyncIterator[Piece]]:
+async def _closed_at_the_end(body: AsyncGenerator[bytes]) -> AsyncGenerator[AsyncIterator[bytes]]:
     """Aiohttp gives a body up at any moment, within a read too, and leaves it open."""
     reading = asyncio.Lock()
 
-    async def pieces() -> AsyncGenerator[Piece]:
+    async def pieces() -> AsyncGenerator[bytes]:
         while True:
             async with reading:
                 piece = await anext(body, None)

@@ -17,8 +17,6 @@ _EXTENSION: Final = re.compile(r"[A-Za-z0-9]{1,10}")
 # What is smaller is sent together: to send costs more than to copy it.
 _TOGETHER_BYTES: Final = 1 << 16
 
-Piece = bytes | memoryview
-
 
 @dataclass(frozen=True, slots=True)
 class Upload:
@@ -51,7 +49,7 @@ class MultipartBody:
     `contents` reads the files one after the other; with each piece it yields the place of its file in `uploads`.
     """
 
-    def __init__(self, uploads: Sequence[Upload], contents: Callable[[], AsyncGenerator[tuple[int, Piece]]]) -> None:
+    def __init__(self, uploads: Sequence[Upload], contents: Callable[[], AsyncGenerator[tuple[int, bytes]]]) -> None:
         self._uploads = uploads
         self._contents = contents
         self._boundary = uuid.uuid4().hex
@@ -67,7 +65,7 @@ class MultipartBody:
         length = sum(map(len, self._between)) + sum(upload.size_bytes for upload in self._uploads)
         return {"Content-Type": f"multipart/form-data; boundary={self._boundary}", "Content-Length": str(length)}
 
-    async def pieces(self) -> AsyncGenerator[Piece]:
+    async def pieces(self) -> AsyncGenerator[bytes]:
         """The bytes, once. A file that is not as announced raises `UploadBrokenError`, which stays in `broken`.
 
         What its source failed with otherwise stays in `unsent`. (aiohttp hides what its body raised behind a
@@ -84,16 +82,16 @@ class MultipartBody:
             self.unsent = error
             raise
 
-    async def _pieces(self) -> AsyncGenerator[Piece]:
-        sizes = [upload.size_bytes for upload in self._uploads]
+    async def _pieces(self) -> AsyncGenerator[bytes]:
+        left_bytes = [upload.size_bytes for upload in self._uploads]
         held = bytearray(self._between[0])
         at = 0
         async with contextlib.aclosing(self._contents()) as contents:
             async for place, piece in contents:
-                held += self._passed(at, place, sizes)
+                held += self._passed(at, place, left_bytes)
                 at = place
-                sizes[at] -= len(piece)
-                if sizes[at] < 0:
+                left_bytes[at] -= len(piece)
+                if left_bytes[at] < 0:
                     raise self._changed(at)
                 if held and max(len(piece), len(held)) > _TOGETHER_BYTES:
                     yield bytes(held)
@@ -102,7 +100,7 @@ class MultipartBody:
                     yield piece
                 else:
                     held += piece
-        yield bytes(held) + self._passed(at, len(sizes), sizes)
+        yield bytes(held) + self._passed(at, len(left_bytes), left_bytes)
 
     def _passed(self, start: int, stop: int, left_bytes: Sequence[int]) -> bytes:
         """What stands between two places; whoever passes a file has all of it."""

@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test crash fuzz deploy-check lint sbom licences reference audit format screenshots bench lock clean
+.PHONY: help setup demo test crash fuzz deploy-check lint sbom licences reference audit format screenshots bench performance lock clean
 
 help: ## list these targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -74,6 +74,9 @@ screenshots: setup ## docs/screenshots/ anew: the page of the real service over 
 
 bench: setup ## speed and memory, as ratios of things run side by side
 	@$(BIN)/python -m bench $(PARTS)
+
+performance: setup ## docs/performance.md and its chart anew, from the last results of make bench
+	@$(BIN)/python -m bench --write-docs
 
 lock: setup ## compile requirements/*.txt anew from pyproject.toml
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate requirements/uv.in -o requirements/uv.txt

@@ -13,17 +13,22 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Mapping
 
 TOKEN = "the-token-of-the-simulated-tenant"
 BIN = Path(sys.prefix) / "bin"
+# Not the address of somebody else that it speaks to.
+_ADDRESS = re.compile(r'(?:listening on |"address": ")(http://127\.0\.0\.1:\d+)')
+COMMAND = (str(BIN / "dxr-ingest"),)
 
 
-async def carried_out(address: str, route: str) -> dict[str, Any]:
+async def carried_out(address: str, route: str, asked: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """The run of a trigger, once it has landed."""
     async with aiohttp.ClientSession() as http:
-        async with http.post(f"{address}{route}", json={}) as response:
+        async with http.post(f"{address}{route}", json=asked or {}) as response:
             run = await response.json()
+        if "state" not in run:
+            raise RuntimeError(run)
         while run["state"] in {"queued", "running"}:
             await asyncio.sleep(0.2)
             async with http.get(f"{address}/v1/runs/{run['id']}") as response:
@@ -43,9 +48,11 @@ async def started(
         process = await asyncio.create_subprocess_exec(*command, env=os.environ | variables, stdout=out, stderr=out)
     try:
         async with asyncio.timeout(60):
-            while not (found := re.search(r"http://127\.0\.0\.1:\d+", log.read_text())):
-                await asyncio.sleep(0.1)
-        yield found[0], process
+            while not (found := _ADDRESS.search(log.read_text())):
+                if process.returncode is not None:
+                    raise RuntimeError(log.read_text())
+                await asyncio.sleep(0.02)
+        yield found[1], process
     finally:
         with contextlib.suppress(ProcessLookupError):
             process.terminate()
@@ -58,16 +65,33 @@ async def fresh_service(
 ) -> AsyncGenerator[tuple[str, asyncio.subprocess.Process]]:
     """A service that did nothing before, its address and process, over a tenant in a process of its own."""
     tenant = (sys.executable, "-m", "tests.simulators.dxr", "--rows", str(rows), "--token", TOKEN, *tenant_options)
-    async with started("tenant", folder, *tenant) as (dxr_url, _):
-        of_all = {
-            "DXR_BASE_URL": dxr_url,
-            "DXR_BEARER_TOKEN": TOKEN,
-            "LANDING_PATH": str(folder / "landing"),
-            "STATE_DIR": str(folder / "state"),
-        }
-        serve = (str(BIN / "dxr-ingest"), "serve", "--port", "0")
-        async with started("service", folder, *serve, **of_all, **variables) as service:
-            yield service
+    async with (
+        started("tenant", folder, *tenant) as (dxr_url, _),
+        service_over(dxr_url, folder, **variables) as service,
+    ):
+        yield service
+
+
+@contextlib.asynccontextmanager
+async def service_over(
+    dxr_url: str, folder: Path, command: tuple[str, ...] = COMMAND, **variables: str
+) -> AsyncGenerator[tuple[str, asyncio.subprocess.Process]]:
+    """A service that did nothing before, its address and process; it lands in `folder` if nothing else is said."""
+    of_all = {
+        "DXR_BASE_URL": dxr_url,
+        "DXR_BEARER_TOKEN": TOKEN,
+        "LANDING_PATH": str(folder / "landing"),
+        "STATE_DIR": str(folder / "state"),
+    }
+    async with started("service", folder, *command, "serve", "--port", "0", **(of_all | variables)) as service:
+        yield service
+
+
+def memory_mib(pid: int) -> dict[str, float]:
+    """What the process holds now: resident, and its share of what it shares with others."""
+    rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    found = dict(re.findall(r"^(Rss|Pss|Anonymous):\s+(\d+) kB", rollup, re.MULTILINE))
+    return {name.lower(): int(kib) / 1024 for name, kib in found.items()}
 
 
 def peak_mib(pid: int) -> int:

@@ -283,7 +283,7 @@ def imported(done: Done) -> set[str]:
 
 
 async def test_the_memory_of_the_service_does_not_grow_with_the_stream(commands: Commands, dxr: DxrSimulator) -> None:
-    """A twenty-fifth of the real thing; `make bench` shows a million rows and four."""
+    """A twenty-fifth of the real thing; `make bench PARTS=streams` shows the rest."""
     async with commands.serving() as (address, process):
         peaks_mib: list[int] = []
         for rows in (10_000, 40_000):

@@ -13,7 +13,7 @@ import secrets
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
 NO_ROW: Final = "not exactly one JSON object in valid UTF-8"
 # Spark's defaults take single quotes and NaN, and fail on long strings and numbers.
@@ -31,15 +31,19 @@ NAME_CHARACTERS_MAX: Final = 50_000
 NAME_PATTERN: Final = r'"(?:[^"\\]++|\\.)*+"(?=\s*+:)'
 
 
-def row_expression(fields: Collection[str]) -> str:
+def row_expression(fields: Collection[str], constants: Mapping[str, str] | None = None) -> str:
     """SQL for the fields of the line `value`, by name and as text, as a struct; null if the line is no row.
+
+    `constants` are more of its fields, as SQL. Here they are no part of the code that Spark generates and the JVM
+    compiles, so that the next commit, whose constants are others, finds that code compiled.
 
     Use it once: its nonce is drawn here. Lambdas bind the parsed pair, so that a line is parsed once however often it
     is looked at. SQL text instead of columns: a tree of this size costs the driver seconds of calls into the JVM.
     """
     nonce = f"n{secrets.token_hex(16)}"
-    kept = ", ".join(f"get(a.{nonce}, 0).`{name}` AS `{name}`" for name in fields)
-    lost = ", ".join(f"CAST(NULL AS STRING) AS `{name}`" for name in fields)
+    also = [f"{value} AS `{name}`" for name, value in (constants or {}).items()]
+    kept = ", ".join([*(f"get(a.{nonce}, 0).`{name}` AS `{name}`" for name in fields), *also])
+    lost = ", ".join([*(f"CAST(NULL AS STRING) AS `{name}`" for name in fields), *also])
     # Only names beyond Jackson's limit leave a legal row unread; its fields are null then.
     shortened = f"regexp_replace(value, r'{NAME_PATTERN}', '\"\"')"
     return (
@@ -48,10 +52,10 @@ def row_expression(fields: Collection[str]) -> str:
     )
 
 
-def row_generator(fields: Collection[str]) -> str:
+def row_generator(fields: Collection[str], constants: Mapping[str, str] | None = None) -> str:
     """SQL that makes of each line that is a row the column `row` with its fields, and nothing of any other line."""
     # A generator drops the lines that are none, and no optimizer rule moves a second parse below it.
-    return f"explode(array_compact(array({row_expression(fields)}))) AS row"
+    return f"explode(array_compact(array({row_expression(fields, constants)}))) AS row"
 
 
 def options_sql(**more: str) -> str:

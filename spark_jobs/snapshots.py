@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 FIELDS: Final = tuple(column.field for column in SNAPSHOT.columns if column.field)
 JSON_LITERAL: Final = r"\A(?:true|false|-?[0-9]++(?:\.[0-9]++)?(?:[eE][+-]?[0-9]++)?)\z"
-# Whether any string of the line begins like an array or an object; asked once a line, because looking costs time.
-MAY_QUOTE_JSON: Final = r"""(contains(value, '"[') OR contains(value, '"{') OR contains(value, r'"\u00'))"""
+# Whether any string of the line may begin like an array or an object; asked once a line, because looking costs time.
+MAY_QUOTE_JSON: Final = r"""(contains(value, '"[') OR contains(value, '"{') OR contains(value, r'\u00'))"""
 # Enough to find the run of a write that has just been made, whoever else writes.
 RECENT_VERSIONS: Final = 100
 
@@ -32,15 +32,15 @@ def problem_expression() -> str:
 
 def rows_of(lines: DataFrame, commit: SnapshotCommit) -> DataFrame:
     """The rows of the table for the lines that are rows; other lines are left out."""
-    parsed = lines.selectExpr("value", "chunk", f"{MAY_QUOTE_JSON} AS may_quote_json", row_generator(FIELDS))
-    own = {
-        "raw_json": "value",
+    constants = {
         "ingestion_date": f"DATE'{commit.ingestion_date}'",
         "_run_id": f"'{commit.run_id}'",
         "_sequence": f"{commit.sequence}L",
-        "_chunk": "chunk",
         "_ingested_at": "current_timestamp()",
     }
+    rows = row_generator(FIELDS, constants)
+    parsed = lines.selectExpr("value", "chunk", f"{MAY_QUOTE_JSON} AS may_quote_json", rows)
+    own = {name: f"row.`{name}`" for name in constants} | {"raw_json": "value", "_chunk": "chunk"}
     return parsed.selectExpr(
         *(f"{own.get(column.name) or _value(column)} AS `{column.name}`" for column in SNAPSHOT.columns)
     )
@@ -93,7 +93,9 @@ def _value(column: Column) -> str:
 def _json_text(text: str, field: str) -> str:
     # The parser gives objects and arrays as JSON but a string without its quotes. A string is told from an object by
     # its first character, and one that begins like an object by its quote in the line.
-    quoted = f"substr(to_json(array({text})), 2, length(to_json(array({text}))) - 2)"
+    # A lambda is run as it is: inlined for every field, this rare case made the row's code too long for the JVM to
+    # compile (8,000 bytes).
+    quoted = f"get(transform(array(to_json(array({text}))), q -> substr(q, 2, length(q) - 2)), 0)"
     is_string = rf"""may_quote_json AND value RLIKE r'"{field}"\s*:\s*"[\[{{\\]'"""
     is_container = f"(startswith({text}, '{{') OR startswith({text}, '['))"
     is_json = f"CASE WHEN {is_container} THEN NOT ({is_string}) ELSE {text} RLIKE r'{JSON_LITERAL}' END"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rich.console import Console
 
-from bench import api, classification, landing, results, startup, streams, uploads
+from bench import api, classification, landing, results, startup, streams, tables, uploads
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -23,6 +23,7 @@ PARTS: Final[dict[str, Callable[[Console], Awaitable[dict[str, Any]]]]] = {
     "uploads": uploads.measure,
     "classification": classification.measure,
     "api": api.measure,
+    "tables": tables.measure,
     "startup": startup.measure,
 }
 

@@ -17,8 +17,8 @@ from service.clock import SystemClock, as_text
 from service.runs.receipts import note_receipts
 from service.runs.triggers import SnapshotRequest, resolve_snapshot
 from tests.conftest import TOKEN
-from tests.integration.runs import carried_out, root
-from tests.integration.serving import served
+from tests.integration.runs import root
+from tests.integration.serving import served, until
 from tests.simulators.dxr import DxrSimulator, GeneratedFiles
 
 if TYPE_CHECKING:
@@ -87,7 +87,10 @@ class World:
         try:
             day = self.clock.now().date()
             request = resolve_snapshot(SnapshotRequest(**asked), self.service.settings, day, "api:nightly")
-            return await carried_out(self.service, (await self.service.store.create(request)).id)
+            run = await self.service.store.create(request)
+            self.service.supervisor.wake()
+            await until(self.api, run.id, "landed", "failed")
+            return await self.service.store.get(run.id)
         finally:
             self.clock.back = dt.timedelta()
 

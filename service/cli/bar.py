@@ -47,14 +47,13 @@ def headline(progress: Mapping[str, Any], bytes_per_s: float | None = None) -> s
     if "rows" not in progress:
         return "starting"
     rows, before = progress["rows"], progress.get("rows_before")
-    figures = [f"{rows:,} rows", f"{progress['raw_bytes'] / 1e6:,.0f} MB"]
+    estimate = f" (≈ {rows / before:.0%} of the snapshot before)" if before else ""
+    figures = [f"{rows:,} rows{estimate}", f"{progress['raw_bytes'] / 1e6:,.0f} MB"]
     if bytes_per_s is not None:
         figures.append(f"{bytes_per_s / 1e6:,.1f} MB/s")
     figures.append(f"{progress['chunks']:,} {'part' if progress['chunks'] == 1 else 'parts'}")
     if progress["rejected_rows"]:
         figures.append(f"{progress['rejected_rows']:,} rejected")
-    if before:
-        figures.append(f"≈ {rows / before:.0%} of the rows of the snapshot before")
     return ", ".join(figures)
 
 
@@ -123,5 +122,5 @@ def _bar() -> Any:
     from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
     # The total is an estimate: the bar may stand still at its end, the words say what is known.
-    columns = (SpinnerColumn(), BarColumn(bar_width=20), TextColumn("{task.description}"), TimeElapsedColumn())
+    columns = (SpinnerColumn(), BarColumn(bar_width=10), TextColumn("{task.description}"), TimeElapsedColumn())
     return Progress(*columns, console=Console(stderr=True), transient=True)

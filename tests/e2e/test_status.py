@@ -150,7 +150,7 @@ async def test_on_a_terminal_a_snapshot_shows_how_far_it_is(commands: Commands, 
     dxr.faults.next(gate)
     terminal = await Terminal.of(commands, 160, "snapshot")
     await gate.reached()
-    await terminal.says("≈ 50% of the rows of the snapshot before")
+    await terminal.says("(≈ 50% of the snapshot before)")
     gate.open()
     assert "landed" in await terminal.ended()
 

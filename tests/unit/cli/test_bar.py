@@ -24,7 +24,7 @@ def test_a_snapshot_with_nothing_before_it_has_no_share() -> None:
 def test_the_snapshot_before_is_the_measure_and_that_is_said() -> None:
     told = SnapshotProgress(rows=40, rejected_rows=2, raw_bytes=5_000_000, chunks=3, rows_before=100).as_dict()
     line = headline(told, 2_500_000.0)
-    assert line == "40 rows, 5 MB, 2.5 MB/s, 3 parts, 2 rejected, ≈ 40% of the rows of the snapshot before"
+    assert line == "40 rows (≈ 40% of the snapshot before), 5 MB, 2.5 MB/s, 3 parts, 2 rejected"
 
 
 def test_a_classification_says_what_its_datasources_do() -> None:

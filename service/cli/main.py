@@ -281,7 +281,10 @@ def cancel_run(run_id: str, server: ServerOption = None, output: OutputOption = 
                 raise RefusedError("ALREADY_ENDED", f"Run {run_id} has ended already.", "There is nothing to cancel.")
             return run.as_dict()
 
-    _show_run(asyncio.run(ask()), output)
+    run = asyncio.run(ask())
+    _show_run(run, output)
+    if run["state"] == "running":
+        typer.echo("  It is asked to stop; `dxr-ingest runs watch` shows its end.", err=True)
 
 
 @app.command()

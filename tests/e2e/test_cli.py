@@ -217,7 +217,9 @@ async def test_cancel_beside_a_service_works_through_the_store(commands: Command
         waiting = await commands.start("snapshot", "-o", "json", "--server", address)
         await gate.reached()
         [active] = (await commands.run("runs", "list", "-o", "json")).json
-        assert (await commands.run("runs", "cancel", active["id"])).code == 0
+        asked = await commands.run("runs", "cancel", active["id"])
+        assert asked.code == 0
+        assert "asked to stop" in asked.err
         assert (await finished(waiting)).json["state"] == "cancelled"
 
 

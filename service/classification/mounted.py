@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import os
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Final
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
     from pathlib import Path
 
+THREAD: Final = "volume"
 _PAGE_FILES: Final = 1000
 # To ask a thread costs as much as to read a good part of this; with more, memory is given back and fetched each time.
 _READ_BYTES: Final = 1 << 19
@@ -40,9 +42,14 @@ class MountedVolume:
         """
         # Its last holder closes the file: after a cancel that is the thread which is still opening or reading it.
         blocks = _blocks_of(self._root, files)
-        while read := await asyncio.to_thread(_some, blocks):
-            for block in read:
-                yield block
+        # Always the same thread: in turns of several, memory and caches would be cold for each.
+        thread = ThreadPoolExecutor(1, thread_name_prefix=THREAD)
+        try:
+            while read := await asyncio.get_running_loop().run_in_executor(thread, _some, blocks):
+                for block in read:
+                    yield block
+        finally:
+            thread.shutdown(wait=False)
 
 
 class MountedScan:

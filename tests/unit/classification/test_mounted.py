@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import threading
 from typing import TYPE_CHECKING
 
 import psutil
 import pytest
 
-from service.classification.mounted import MountedScan, MountedVolume
+from service.classification.mounted import THREAD, MountedScan, MountedVolume
 from service.classification.volume import Unreadable, UnreadableFileError, VolumeFile, clean_prefix, is_below
 from service.errors import RefusedError
 
@@ -110,7 +111,10 @@ async def test_a_read_that_is_cancelled_leaves_no_file_open(pieces_read: int, ro
     reading.cancel()
     with pytest.raises(asyncio.CancelledError):
         await reading
-    await asyncio.get_running_loop().shutdown_default_executor()  # the thread has come to its end
+    for thread in threading.enumerate():
+        if thread.name.startswith(THREAD):
+            thread.join(10)
+    await asyncio.sleep(0)  # the loop hears of it
     assert [file.path for file in psutil.Process().open_files() if file.path.startswith(str(root))] == []
 
 

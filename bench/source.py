@@ -28,7 +28,7 @@ _HEAD: Final = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\nTransf
 
 def corpus(rows: int, folder: Path) -> Path:
     """Rows as a chunked body without its terminal chunk; made once."""
-    path = folder / f"corpus-{SEED}-{rows}.chunked"
+    path = folder / f"{rows}-rows-{SEED}.chunked"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
         temporary = path.with_suffix(".tmp")

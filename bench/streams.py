@@ -118,10 +118,11 @@ def _told(report: dict[str, dict[str, float]]) -> str:
 
 
 def stages(profile: dict[str, float]) -> dict[str, float]:
-    """Shares of the CPU by the module of the service that it was spent in or for."""
+    """Shares of the CPU by module of the service; what libraries spend in Python and the kernel stands beside."""
     found = Counter[str]()
     for place, spent_s in profile.items():
-        found[place.partition(":")[0].partition(" > ")[0]] += spent_s
+        module = place.partition(":")[0]
+        found[module if "/" in module else f"{module} (library)"] += spent_s
     total_s = sum(found.values()) or 1.0
     return {module: spent_s / total_s for module, spent_s in found.most_common() if spent_s / total_s >= 0.01}
 

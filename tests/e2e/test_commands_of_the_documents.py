@@ -273,6 +273,7 @@ async def test_what_sentences_name_would_be_taken(place: Place) -> None:
             assert text.startswith(".venv/bin/python -m scripts.deploy_check "), text
 
 
+@pytest.mark.timeout(600)  # eleven processes, one of them Spark's, on a machine that may be busy
 async def test_the_way_from_a_clone_to_an_own_tenant(place: Place) -> None:
     """README.md: the first snapshot and its table, then a service, then a volume of a workspace."""
     [demo, test], [setup, snapshot, tables], [serve, *through], volume, [classify] = commands(TEXTS["README.md"])

@@ -52,13 +52,15 @@ def figures(found: Mapping[str, Any]) -> str:
 
 
 def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    head = list(head)
-    lines = [head, ["---"] + ["---:"] * (len(head) - 1), *(list(row) for row in rows)]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    """What begins with a figure stands at the right."""
+    cells = [[cell.replace("|", "\\|") for cell in row] for row in rows]
+    sides = ["---:" if cells and cell[:1].isdigit() else "---" for cell in (cells[0] if cells else head)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in (list(head), sides, *cells))
 
 
 def _runs(found: Mapping[str, Any]) -> str:
-    parts = {name: part for name, part in found.items() if name != "machine" and "judged" in part}
+    ordered = sorted(found, key=lambda name: [*_SECTIONS, name].index(name))
+    parts = {name: found[name] for name in ordered if "judged" in found[name]}
     rows = [
         (f"`{name}`", claim, "yes" if holds else "**no**", part["at"], f"{part['load_before']}")
         for name, part in parts.items()

@@ -30,6 +30,8 @@ _NAMES: Final = {
 def write() -> None:
     """Replace what stands between the two marks of the page, and the chart."""
     found = results.saved()
+    if not found:
+        raise SystemExit("there are no results yet: make bench")
     page = PAGE.read_text()
     before, _, rest = page.partition(BEGIN)
     _, _, after = rest.partition(END)

@@ -30,7 +30,7 @@ PARTS: Final[dict[str, Callable[[Console], Awaitable[dict[str, Any]]]]] = {
 
 async def main(names: list[str]) -> int:
     """Each part, and whether all claims of those that ran hold."""
-    say = Console()
+    say = Console(width=None if sys.stdout.isatty() else 150)
     if unknown := [name for name in names if name not in PARTS]:
         say.print(f"there is no part {unknown[0]}; there are: {', '.join(PARTS)}")
         return 2

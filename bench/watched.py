@@ -117,8 +117,9 @@ def _place(code: CodeType) -> str:
     _, found, path = code.co_filename.rpartition(_SERVICE)
     if found and "site-packages" not in code.co_filename:
         return f"{path.removesuffix('.py')}:{code.co_qualname}"
-    library = code.co_filename.rpartition("site-packages" + os.sep)[2]
-    return f"{Path(library).parts[0] if library != code.co_filename else Path(library).parent.name}:{code.co_qualname}"
+    path = Path(code.co_filename.rpartition(f"site-packages{os.sep}")[2])
+    inside = path.parts[0] if not path.is_absolute() else path.parent.name
+    return f"{path.stem if inside.startswith('python') else inside}:{code.co_qualname}"
 
 
 def _builtin(name: str) -> str:

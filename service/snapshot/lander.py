@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 BLOCK_BYTES: Final = 1 << 20
 # Sorted at once. Lines of one byte take a hundred times their size while they are: no more of them wait to be stored.
-_PIECE_BYTES: Final = 1 << 18
+_PIECE_BYTES: Final = 1 << 17
 _LINES_MAX: Final = 1 << 14
 
 _Done = TypeVar("_Done")

@@ -27,7 +27,7 @@ LOCAL_SETTINGS: Final[dict[str, bool | float | int | str | None]] = {
     # One process: each shuffle partition and each partition of Delta's own state is overhead (4.5 x measured).
     "spark.sql.shuffle.partitions": "2",
     "spark.databricks.delta.snapshotPartitions": "1",
-    # A gzip file is read by one task. Chunks are spread over the cores, but a thousand small ones are no thousand tasks.
+    # A gzip file is read by one task. Chunks are spread over the cores, but a thousand small ones share a few tasks.
     "spark.sql.files.openCostInBytes": str(256 * 1024),
     "spark.sql.files.maxPartitionBytes": str(64 * 1024 * 1024),
     # A commit writes one partition: without this, every row is sorted, and perhaps spilled, by a constant.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -24,10 +24,8 @@ if TYPE_CHECKING:
 
 BLOCK_BYTES: Final = 1 << 20
 # Sorted at once. Lines of one byte take a hundred times their size while they are: no more of them wait to be stored.
-_PIECE_BYTES: Final = 1 << 17
+_PIECE_BYTES: Final = 1 << 18
 _LINES_MAX: Final = 1 << 14
-
-_Done = TypeVar("_Done")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +45,13 @@ class Contents:
 
 
 class RowLander:
-    """Takes blocks as they come; while one is read, the one before is sorted and the one before that is stored.
+    """Takes blocks as they come; while one is read, the one before is landed by a thread.
 
-    Sorting holds the interpreter and storing does not, so two threads get twice as far. At most one block waits, one is
-    sorted, one is stored, one part per kind is open and two are being published: memory does not grow with the stream.
-    A compressed block may grow a thousandfold: `watch` is called between its pieces and may raise. `sorting_s` adds up
-    the seconds that the stream waited for its bytes to be sorted, and not those for them to be stored or published.
+    One thread sorts and stores: sorting holds the interpreter, so a second one would mostly wait for it, and each wait
+    costs (docs/decisions/0022). At most one block waits, one is landed, one part per kind is open and two are being
+    published: memory does not grow with the stream. A compressed block may grow a thousandfold: `watch` is called
+    between its pieces and may raise. `sorting_s` adds up the seconds in which bytes were sorted, and not those in which
+    they were stored or published.
     """
 
     def __init__(
@@ -70,6 +69,7 @@ class RowLander:
         self._workers = workers
         self._progress = progress
         self._watch = watch
+        self._now_s = asyncio.get_running_loop().time
         self._decoder = decoder_for(content_encoding)
         self._pieces: Iterator[list[bytes]] | None = None
         self.rows = 0
@@ -81,83 +81,73 @@ class RowLander:
         self._rows = ChunkWriter(landing, folder, "part", limits.chunk_bytes_max)
         self._rejects = ChunkWriter(landing, folder, "rejects", limits.chunk_bytes_max)
         self._published = PartPublisher(landing)
-        self._sorting: asyncio.Future[list[Sorted]] | None = None
-        self._storing: asyncio.Future[list[SealedChunk]] | None = None
+        self._working: asyncio.Future[list[SealedChunk]] | None = None
+        self._raw_bytes = 0
 
     async def feed(self, block: list[bytes]) -> None:
         """Hand over a block; waits for the one before. A small block is waited for too: its rows count at once."""
-        await self._sorted()
+        await self._worked()
         block_bytes = sum(map(len, block))
         self._progress.wire_bytes += block_bytes
         self._pieces = _grouped(piece for wire in block for piece in self._decoder.feed(wire))
-        self._sorting = self._work(self._sort)
+        self._work(self._land)
         if block_bytes < BLOCK_BYTES:
-            await self._sorted()
+            await self._worked()
 
     async def finish(self) -> Contents:
         """Judge the whole answer, seal and publish what is open. Raises `UpstreamError` when it is not whole."""
-        await self._sorted()
-        self._sorting = self._work(self._judge)
-        await self._sorted()
-        await self._stored()
-        self._storing = self._work(self._close)
-        await self._stored()
+        await self._worked()
+        self._work(self._judge)
+        await self._worked()
         chunks = await self._published.finish()
         self._tell_chunks()
         return Contents([chunk for chunk in chunks if not _is_rejects(chunk)], list(filter(_is_rejects, chunks)))
 
     async def discard(self) -> None:
         """Forget what is not published; what is published nothing refers to."""
-        if self._sorting is not None:
-            await asyncio.wait([self._sorting])
-        if self._storing is not None:
-            await asyncio.wait([self._storing])
-            if not self._storing.cancelled() and self._storing.exception() is None:
-                for sealed in self._storing.result():
+        if self._working is not None:
+            await asyncio.wait([self._working])
+            if not self._working.cancelled() and self._working.exception() is None:
+                for sealed in self._working.result():
                     sealed.part.discard()
         await self._published.discard()
         self._rows.discard()
         self._rejects.discard()
 
-    def _work(self, work: Callable[[], _Done]) -> asyncio.Future[_Done]:
-        return asyncio.get_running_loop().run_in_executor(self._workers, work)
+    def _work(self, work: Callable[[], list[SealedChunk]]) -> None:
+        self._working = asyncio.get_running_loop().run_in_executor(self._workers, work)
 
-    async def _sorted(self) -> None:
-        """All blocks so far are sorted, and stored but for the last one."""
-        loop = asyncio.get_running_loop()
-        while self._sorting is not None:
-            began_s = loop.time()
-            lines = await asyncio.shield(self._sorting)
-            self.sorting_s += loop.time() - began_s
-            self._sorting = None
-            self._tell_rows(lines)
-            if self._pieces is not None:
-                self._watch(self)
-                self._sorting = self._work(self._sort)
-            await self._stored()
-            self._storing = self._work(lambda lines=lines: self._store(lines))
-
-    async def _stored(self) -> None:
-        """What was sorted before the last time is in parts, and the full ones are on their way."""
-        if self._storing is not None:
-            sealed = await asyncio.shield(self._storing)
-            self._storing = None
+    async def _worked(self) -> None:
+        """All blocks so far are in parts, and the full ones are on their way."""
+        while self._working is not None:
+            sealed = await asyncio.shield(self._working)
+            self._working = None
+            self._tell_rows()
             for one in sealed:
                 await self._published.add(one)
             self._tell_chunks()
+            if self._pieces is not None:
+                self._watch(self)
+                self._work(self._land)
 
-    def _tell_rows(self, found: list[Sorted]) -> None:
+    def _tell_rows(self) -> None:
         """While nothing is sorted, so that the counts balance."""
         told, sorter = self._progress, self._sorter
         self.rows, self.capped = sorter.rows, sorter.capped
         told.rows, told.rejected_rows, told.blank_lines = sorter.rows, sorter.rejected_rows, sorter.blank_lines
         told.served_lines = sorter.served_lines
-        told.raw_bytes += sum(len(rows.data) for lines in found for rows in lines.rows)
+        told.raw_bytes = self._raw_bytes
 
     def _tell_chunks(self) -> None:
         chunks = [chunk for chunk in self._published.chunks if not _is_rejects(chunk)]
         self._progress.stored_bytes = sum(chunk.stored_bytes for chunk in chunks)
         self._progress.chunks = len(chunks)
+
+    def _land(self) -> list[SealedChunk]:
+        began_s = self._now_s()
+        found = self._sort()
+        self.sorting_s += self._now_s() - began_s
+        return [*self._store(found)]
 
     def _sort(self) -> list[Sorted]:
         found: list[Sorted] = []
@@ -171,24 +161,22 @@ class RowLander:
             found.append(self._sorter.feed(self._splitter.feed(pieces)))
         return found
 
-    def _judge(self) -> list[Sorted]:
+    def _judge(self) -> list[SealedChunk]:
         if self._sorter.capped:
-            return [self._sorter.finish(b"")]
-        self._decoder.finish()
-        return [self._sorter.finish(self._splitter.finish())]
+            last = self._sorter.finish(b"")
+        else:
+            self._decoder.finish()
+            last = self._sorter.finish(self._splitter.finish())
+        return [*self._store([last]), *self._rows.close(), *self._rejects.close()]
 
-    def _store(self, found: list[Sorted]) -> list[SealedChunk]:
-        return [sealed for lines in found for sealed in self._put(lines)]
-
-    def _put(self, lines: Sorted) -> Iterator[SealedChunk]:
-        for rows in lines.rows:
-            yield from self._rows.write(rows.data, rows.count)
-        if lines.rejects:
-            encoded = [msgspec.json.encode(reject) for reject in lines.rejects]
-            yield from self._rejects.write(b"\n".join([*encoded, b""]), len(encoded))
-
-    def _close(self) -> list[SealedChunk]:
-        return [*self._rows.close(), *self._rejects.close()]
+    def _store(self, found: list[Sorted]) -> Iterator[SealedChunk]:
+        for lines in found:
+            for rows in lines.rows:
+                self._raw_bytes += len(rows.data)
+                yield from self._rows.write(rows.data, rows.count)
+            if lines.rejects:
+                encoded = [msgspec.json.encode(reject) for reject in lines.rejects]
+                yield from self._rejects.write(b"\n".join([*encoded, b""]), len(encoded))
 
 
 def _grouped(pieces: Iterator[bytes]) -> Iterator[list[bytes]]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 # simdjson needs some ten times a text's length beside it, and holds the interpreter meanwhile.
 _LINE_BYTES_MAX: Final = 1 << 18
-_STRETCH_BYTES_MAX: Final = 1 << 18
+_STRETCH_BYTES_MAX: Final = 1 << 19
 _BRACKETS: Final = b"{["
 _count = cast("Callable[[bytes, bytes], int]", stringzilla.count)  # pyright: ignore[reportUnknownMemberType]
 _count_of_any = cast("Callable[[bytes, bytes], int]", stringzilla.count_byteset)  # pyright: ignore[reportUnknownMemberType]

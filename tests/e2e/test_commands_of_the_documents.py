@@ -228,7 +228,7 @@ ELSEWHERE = (
     ),
     Elsewhere(r"git -C dxr-ingest checkout ", "would change this checkout", is_nothing_of_ours),
 )
-RUN_HERE = {"README.md", "CONTRIBUTING.md", "deploy/README.md", "deploy/databricks/README.md"}
+RUN_HERE = {"README.md", "CONTRIBUTING.md", "deploy/README.md", "deploy/databricks/README.md", "docs/performance.md"}
 
 
 def elsewhere(text: str) -> Elsewhere | None:
@@ -351,7 +351,7 @@ def a_job_of(place: Place, cronjob: str) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("document", ["CONTRIBUTING.md", "deploy/databricks/README.md"])
+@pytest.mark.parametrize("document", ["CONTRIBUTING.md", "deploy/databricks/README.md", "docs/performance.md"])
 async def test_commands_that_are_only_looked_at(place: Place, document: str) -> None:
     for text in itertools.chain.from_iterable(commands(TEXTS[document])):
         await look_at(place, text)

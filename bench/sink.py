@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-import socket
-import sys
-import threading
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+from bench.source import serve
+
+if TYPE_CHECKING:
+    import socket
 
 _ANSWER: Final = b'{"id": "1", "state": "QUEUED"}'
 _LENGTH: Final = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
@@ -38,15 +40,5 @@ def _head(client: socket.socket) -> bytes:
     return head
 
 
-def main() -> None:
-    """Serve until the process is ended."""
-    server = socket.create_server(("127.0.0.1", 0))
-    sys.stdout.write(f"listening on http://127.0.0.1:{server.getsockname()[1]}\n")
-    sys.stdout.flush()
-    while True:
-        client, _ = server.accept()
-        threading.Thread(target=_drain, args=(client,), daemon=True).start()
-
-
 if __name__ == "__main__":
-    main()
+    serve(_drain)

@@ -16,6 +16,7 @@ from urllib.parse import parse_qs, urlsplit
 from tests.simulators.dxr import GeneratedFiles
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from io import BufferedReader
 
 SEED: Final = 1
@@ -65,15 +66,15 @@ def _send(client: socket.socket, file: BufferedReader) -> None:
         at += os.sendfile(client.fileno(), file.fileno(), at, end - at)
 
 
-def main() -> None:
-    """Serve until the process is ended."""
+def serve(answer: Callable[[socket.socket], None]) -> None:
+    """Say the address and answer each connection in a thread, until the process is ended."""
     server = socket.create_server(("127.0.0.1", 0))
     sys.stdout.write(f"listening on http://127.0.0.1:{server.getsockname()[1]}\n")
     sys.stdout.flush()
     while True:
         client, _ = server.accept()
-        threading.Thread(target=_answer, args=(client, Path(sys.argv[1])), daemon=True).start()
+        threading.Thread(target=answer, args=(client,), daemon=True).start()
 
 
 if __name__ == "__main__":
-    main()
+    serve(lambda client: _answer(client, Path(sys.argv[1])))

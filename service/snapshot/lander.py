@@ -82,7 +82,6 @@ class RowLander:
         self._rejects = ChunkWriter(landing, folder, "rejects", limits.chunk_bytes_max)
         self._published = PartPublisher(landing)
         self._working: asyncio.Future[list[SealedChunk]] | None = None
-        self._raw_bytes = 0
 
     async def feed(self, block: list[bytes]) -> None:
         """Hand over a block; waits for the one before. A small block is waited for too: its rows count at once."""
@@ -135,8 +134,7 @@ class RowLander:
         told, sorter = self._progress, self._sorter
         self.rows, self.capped = sorter.rows, sorter.capped
         told.rows, told.rejected_rows, told.blank_lines = sorter.rows, sorter.rejected_rows, sorter.blank_lines
-        told.served_lines = sorter.served_lines
-        told.raw_bytes = self._raw_bytes
+        told.served_lines, told.raw_bytes = sorter.served_lines, sorter.raw_bytes
 
     def _tell_chunks(self) -> None:
         chunks = [chunk for chunk in self._published.chunks if not _is_rejects(chunk)]
@@ -172,7 +170,6 @@ class RowLander:
     def _store(self, found: list[Sorted]) -> Iterator[SealedChunk]:
         for lines in found:
             for rows in lines.rows:
-                self._raw_bytes += len(rows.data)
                 yield from self._rows.write(rows.data, rows.count)
             if lines.rejects:
                 encoded = [msgspec.json.encode(reject) for reject in lines.rejects]

@@ -211,6 +211,7 @@ class RowSorter:
         self._last_rows: Rows | None = None
         self._first_flaw: str | None = None
         self.rows = 0
+        self.raw_bytes = 0
         self.rejected_rows = 0
         self.blank_lines = 0
 
@@ -271,6 +272,7 @@ class RowSorter:
 
     def _take(self, rows: Rows, out: Sorted) -> None:
         self._last_rows = rows
+        self.raw_bytes += len(rows.data)
         out.rows.append(rows)
 
     def _row_of(self, line: bytes | LongLine, out: Sorted) -> bytes | None:

@@ -54,6 +54,7 @@ from service.snapshot.plan import SnapshotRules
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
+    from concurrent.futures import Executor
 
     from pydantic import SecretStr
 
@@ -62,7 +63,7 @@ if TYPE_CHECKING:
     from service.settings import Settings, StoreSettings
 
 _log = structlog.get_logger(__name__)
-# Compression leaves the GIL; more threads than this only add switches (docs/decisions/0006).
+# They store the records of classifications.
 _WORKERS = 2
 # Tries of one request to Databricks: with one in ten failing, one request in a hundred million is given up.
 _DATABRICKS_TRIES_MAX = 8
@@ -145,10 +146,9 @@ async def opened(settings: Settings, clock: Clock | None = None) -> AsyncGenerat
                     lambda error: _note(metrics, error),
                     lambda error: metrics.retried("dxr", error),
                 ),
-                workers=workers,
                 clock=clock,
             )
-            classifications = _classifications(settings, partners, snapshots)
+            classifications = _classifications(settings, partners, snapshots, workers)
             execution = Execution(
                 landing, snapshots, classifications, metrics, clock, takeovers_max=settings.run_takeovers_max
             )
@@ -207,7 +207,9 @@ def _chores(settings: Settings, store: RunStore, landing: Landing, datasets: Dat
     ]
 
 
-def _classifications(settings: Settings, partners: Partners, snapshots: SnapshotFlow) -> ClassificationFlow | None:
+def _classifications(
+    settings: Settings, partners: Partners, snapshots: SnapshotFlow, workers: Executor
+) -> ClassificationFlow | None:
     """The classification flow, when its volume is configured."""
     catalog, schema, name = settings.volume_catalog, settings.volume_schema, settings.volume_name
     if catalog is None or schema is None or name is None:
@@ -226,7 +228,7 @@ def _classifications(settings: Settings, partners: Partners, snapshots: Snapshot
         landing=partners.landing,
         chunk_bytes_max=settings.landing_chunk_bytes,
         retrying=snapshots.retrying,
-        workers=snapshots.workers,
+        workers=workers,
         clock=snapshots.clock,
     )
 

@@ -86,10 +86,21 @@ class RecordWriter:
             return await asyncio.shield(done)
         except asyncio.CancelledError:
             await asyncio.wait([done])
+            if not done.exception():
+                _discard(done.result())
             raise
 
     async def _publish(self, sealed: list[SealedChunk]) -> None:
-        for one in sealed:
-            told, self._told = self._told, []
-            await self._landing.publish(one.part, one.chunk.stored_bytes)
-            await self._memory.register(one.chunk, told)
+        try:
+            for one in sealed:
+                told, self._told = self._told, []
+                await self._landing.publish(one.part, one.chunk.stored_bytes)
+                await self._memory.register(one.chunk, told)
+        except BaseException:
+            _discard(sealed)
+            raise
+
+
+def _discard(sealed: list[SealedChunk]) -> None:
+    for one in sealed:
+        one.part.discard()

@@ -25,6 +25,11 @@ _IsalError = cast("type[Exception]", isal_zlib.error)  # pyright: ignore[reportU
 class Decoder(Protocol):
     """Turns the body as it came over the wire into the bytes that were meant."""
 
+    @property
+    def inflates(self) -> bool:
+        """Whether the bytes that are meant may be many more than those that came."""
+        ...
+
     def feed(self, data: bytes) -> Iterator[bytes]:
         """Pieces of bounded size. Raises `UpstreamError` (`STREAM_CUT`) when the coding is broken."""
         ...
@@ -52,6 +57,8 @@ def decoder_for(content_encoding: str) -> Decoder:
 
 
 class _Identity:
+    inflates = False
+
     def feed(self, data: bytes) -> Iterator[bytes]:
         yield data
 
@@ -75,6 +82,8 @@ def _member(window: int) -> _Member:
 
 class _Inflate:
     """gzip of one or several members, or deflate with or without the zlib wrapper (window None: found out)."""
+
+    inflates = True
 
     def __init__(self, window: int | None) -> None:
         self._window = window

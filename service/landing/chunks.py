@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import struct
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol, cast
+from typing import TYPE_CHECKING, Final, Protocol
 
 from isal import isal_zlib
 
@@ -14,16 +15,26 @@ from service.landing.documents import Chunk
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from typing_extensions import Buffer
+
     from service.landing.port import Landing, Part
 
 # isal's level 1 gives ratio 6 at ten times zlib-6's speed (docs/decisions/0006).
-_GZIP_LEVEL: Final = 1
-_GZIP_WINDOW: Final = 16 + 15
+_LEVEL: Final = 1
+_WINDOW_BYTES: Final = 1 << 15
+# Each block has a table of codes of its own, so small ones compress badly; a big one needs a big buffer.
+_BLOCK_BYTES_MIN: Final = 1 << 18
+_BLOCK_BYTES_MAX: Final = 1 << 21
+# Bytes that do not compress take a little more than they were.
+_BUFFER_BYTES: Final = _BLOCK_BYTES_MAX + _BLOCK_BYTES_MAX // 10
+# RFC 1952: deflate, no name, no time, system unknown.
+_HEAD: Final = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
+_LAST_BLOCK: Final = b"\x03\x00"
 
 
 @dataclass(frozen=True, slots=True)
 class SealedChunk:
-    """A chunk that is durable under a temporary name; publishing it gives it the name that a commit may use."""
+    """A whole chunk without a name; publishing makes it durable and gives it the name that a commit may use."""
 
     chunk: Chunk
     part: Part
@@ -89,10 +100,41 @@ class ChunkWriter:
 
 
 class _Compressor(Protocol):
-    """What zlib's compress objects have; isal's type stubs leave it open."""
+    """What isal's own threaded writer is built upon; isal's type stubs leave it out."""
 
-    def compress(self, data: bytes, /) -> bytes: ...
-    def flush(self) -> bytes: ...
+    def compress_and_crc(self, data: Buffer, zdict: Buffer, /) -> tuple[bytes, int]: ...
+
+
+def _compressor() -> _Compressor:
+    # Its types are known; only its name says that it is for isal itself.
+    return isal_zlib._ParallelCompress(buffersize=_BUFFER_BYTES, level=_LEVEL)  # pyright: ignore[reportPrivateUsage]  # noqa: SLF001
+
+
+class _Member:
+    """A gzip member, written block by block.
+
+    A compress object's buffer begins small: of each MiB it comes back five times for a bigger one, and waits each time
+    for whoever has the interpreter. Here a block is one call, which needs no more room (docs/decisions/0024).
+    """
+
+    def __init__(self) -> None:
+        self._compressor = _compressor()
+        self._before: Buffer = b""
+        self._crc = 0
+        self._raw_bytes = 0
+
+    def block(self, data: memoryview) -> bytes:
+        """So much compressed, up to a whole byte."""
+        compressed, crc = self._compressor.compress_and_crc(data, self._before)
+        self._crc = isal_zlib.crc32_combine(self._crc, crc, len(data))
+        self._before = bytes(data[-_WINDOW_BYTES:])
+        head = b"" if self._raw_bytes else _HEAD
+        self._raw_bytes += len(data)
+        return head + compressed
+
+    def end(self) -> bytes:
+        """What makes it whole."""
+        return _LAST_BLOCK + struct.pack("<II", self._crc, self._raw_bytes & 0xFFFFFFFF)
 
 
 class _OpenChunk:
@@ -102,21 +144,31 @@ class _OpenChunk:
         self._rows = 0
         self._stored_bytes = 0
         self._sha256 = hashlib.sha256()
-        self._gzip = cast("_Compressor", isal_zlib.compressobj(_GZIP_LEVEL, isal_zlib.DEFLATED, _GZIP_WINDOW))  # pyright: ignore[reportUnknownMemberType]
+        self._gzip = _Member()
+        self._waiting: list[bytes] = []
+        self._waiting_bytes = 0
 
     def write(self, lines: bytes, count: int) -> None:
         self._rows += count
         self.raw_bytes += len(lines)
-        self._store(self._gzip.compress(lines))
+        self._waiting.append(lines)
+        self._waiting_bytes += len(lines)
+        if self._waiting_bytes >= _BLOCK_BYTES_MIN:
+            self._compress()
 
     def seal(self) -> SealedChunk:
-        self._store(self._gzip.flush())
-        self.part.seal()
+        self._compress()
+        self._store(self._gzip.end())
         chunk = Chunk(self.part.path, self._rows, self.raw_bytes, self._stored_bytes, self._sha256.hexdigest())
         return SealedChunk(chunk, self.part)
 
+    def _compress(self) -> None:
+        lines = memoryview(b"".join(self._waiting))
+        self._waiting, self._waiting_bytes = [], 0
+        for start in range(0, len(lines), _BLOCK_BYTES_MAX):
+            self._store(self._gzip.block(lines[start : start + _BLOCK_BYTES_MAX]))
+
     def _store(self, data: bytes) -> None:
-        if data:
-            self._sha256.update(data)
-            self._stored_bytes += len(data)
-            self.part.write(data)
+        self._sha256.update(data)
+        self._stored_bytes += len(data)
+        self.part.write(data)

@@ -41,9 +41,8 @@ class FolderPart:
 
     def seal(self) -> None:
         """Make the bytes durable and close the file."""
-        with _mapped(self.path):
-            os.fsync(self._file.fileno())
-            self._file.close()
+        os.fsync(self._file.fileno())
+        self._file.close()
 
     def discard(self) -> None:
         """Close and remove the temporary file."""
@@ -63,7 +62,7 @@ class FolderLanding:
         return FolderPart(self._root, path)
 
     async def publish(self, part: Part, size_bytes: int) -> None:
-        """Rename a sealed part to its name and make the name durable."""
+        """Make the bytes durable, then rename the part to its name and make the name durable."""
         if not isinstance(part, FolderPart):
             raise TypeError(part)
         await asyncio.to_thread(self._publish, part, size_bytes)
@@ -71,6 +70,7 @@ class FolderLanding:
     def _publish(self, part: FolderPart, size_bytes: int) -> None:
         target = self._root / part.path
         with _mapped(part.path):
+            part.seal()
             stored_bytes = part.temporary.stat().st_size
             if stored_bytes != size_bytes:
                 raise LandingError(

@@ -33,10 +33,6 @@ class Part(Protocol):
         """Append. Raises `LandingError`."""
         ...
 
-    def seal(self) -> None:
-        """No more writes: make what was written durable. Raises `LandingError`."""
-        ...
-
     def discard(self) -> None:
         """Forget it, published or not; never raises."""
         ...
@@ -54,7 +50,7 @@ class Landing(Protocol):
         ...
 
     async def publish(self, part: Part, size_bytes: int) -> None:
-        """Give a sealed part its name, durably, once its stored size is `size_bytes`."""
+        """Make what was written durable, `size_bytes` of it, then give it its name, durably. No more writes follow."""
         ...
 
     async def put_new(self, path: str, content: bytes, before: Before | None = None) -> None:

@@ -35,9 +35,6 @@ class VolumePart:
         """Append."""
         self._buffer.write(data)
 
-    def seal(self) -> None:
-        """Nothing to do: it becomes durable when it is published."""
-
     def discard(self) -> None:
         """Free the memory."""
         self._buffer = io.BytesIO()
@@ -55,7 +52,7 @@ class VolumeLanding:
         return VolumePart(path)
 
     async def publish(self, part: Part, size_bytes: int) -> None:
-        """Store a sealed part and check its size there. Its name is new, so that a repeat may overwrite it."""
+        """Store a part and check its size there. Its name is new, so that a repeat may overwrite it."""
         if not isinstance(part, VolumePart):
             raise TypeError(part)
         if len(part.content) != size_bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -15,7 +16,6 @@ from service.snapshot.plan import SnapshotPlan, SnapshotRules, refuse_capped_ove
 from service.snapshot.watchdog import RowWatchdog
 
 if TYPE_CHECKING:
-    from concurrent.futures import Executor
     from contextlib import AbstractAsyncContextManager
 
     from service.clock import Clock
@@ -50,7 +50,6 @@ class SnapshotFlow:
     stall_timeout_s: float
     accept_unproven: bool
     retrying: Retrying
-    workers: Executor
     clock: Clock
 
     async def run(self, plan: SnapshotPlan, attempts: Attempts, progress: Progress) -> tuple[str, Commit]:
@@ -87,23 +86,25 @@ class SnapshotFlow:
         folder = layout.attempt_folder(plan.dataset, plan.ingestion_date, plan.run_id, attempt.number)
         async with watchdog.opened(self.source.open(plan.query)) as body:
             unproven = self._refuse_unproven(body)
-            lander = RowLander(
-                self.landing,
-                folder,
-                self.limits,
-                content_encoding=body.content_encoding,
-                record_cap=plan.record_cap,
-                workers=self.workers,
-                progress=progress,
-                watch=watchdog.check,
-            )
-            try:
-                while not lander.capped and (block := await watchdog.block(body, BLOCK_BYTES, lander)):
-                    await lander.feed(block)
-                return await lander.finish(), unproven
-            except BaseException:
-                await lander.discard()
-                raise
+            # One thread: what it is given is landed in its order.
+            with ThreadPoolExecutor(1, thread_name_prefix="landing") as thread:
+                lander = RowLander(
+                    self.landing,
+                    folder,
+                    self.limits,
+                    content_encoding=body.content_encoding,
+                    record_cap=plan.record_cap,
+                    thread=thread,
+                    progress=progress,
+                    watch=watchdog.check,
+                )
+                try:
+                    while not lander.capped and (block := await watchdog.block(body, BLOCK_BYTES, lander)):
+                        await lander.feed(block)
+                    return await lander.finish(), unproven
+                except BaseException:
+                    await lander.discard()
+                    raise
 
     def _refuse_unproven(self, body: Body) -> bool:
         if body.unproven and not self.accept_unproven:

@@ -63,32 +63,53 @@ class LineSplitter:
         """The lines that end in these pieces of the stream."""
         if not self._begun:
             pieces = [self._without_bom(b"".join(pieces))]
-        if self._held_bytes + sum(map(len, pieces)) > self._line_bytes_max:
-            return [line for piece in pieces for line in self._one_by_one(piece)]
+        found: list[bytes | LongLine] = []
+        if self._long is not None:
+            pieces = self._end_of_long(pieces, found)
         for number in reversed(range(len(pieces))):
             end = pieces[number].rfind(b"\n") + 1
             if end:
                 stretch = b"".join([*self._held, *pieces[:number], memoryview(pieces[number])[:end]])
                 self._held, self._held_bytes = [], 0
-                self._hold(pieces[number][end:])
-                for piece in pieces[number + 1 :]:
-                    self._hold(piece)
-                return [stretch]
+                found += self._without_long_lines(stretch)
+                pieces = [pieces[number][end:], *pieces[number + 1 :]]
+                break
         for piece in pieces:
             self._hold(piece)
-        return []
+        return found
 
     def finish(self) -> bytes | LongLine:
         r"""What came after the last ``\n``: the torn tail, or a last line that simply lacks its newline."""
         return self._take_held()
 
-    def _one_by_one(self, data: bytes) -> Iterator[bytes | LongLine]:
-        *ends, rest = data.split(b"\n")
-        for end in ends:
-            self._hold(end)
-            line = self._take_held()
-            yield line + b"\n" if isinstance(line, bytes) else line
-        self._hold(rest)
+    def _end_of_long(self, pieces: list[bytes], found: list[bytes | LongLine]) -> list[bytes]:
+        """The pieces behind the long line that has begun; all of them belong to it when it does not end in them."""
+        for number, piece in enumerate(pieces):
+            end = piece.find(b"\n")
+            if end < 0:
+                self._hold(piece)
+                continue
+            self._hold(piece[:end])
+            found.append(self._take_held())
+            return [piece[end + 1 :], *pieces[number + 1 :]]
+        return []
+
+    def _without_long_lines(self, stretch: bytes) -> Iterator[bytes | LongLine]:
+        """What is left when the long lines are taken out and measured; nearly always that is all of it."""
+        begin = start = 0
+        while len(stretch) - start > self._line_bytes_max + 1:
+            end = stretch.rfind(b"\n", start, start + self._line_bytes_max + 1)
+            if end < 0:
+                if begin < start:
+                    yield stretch[begin:start]
+                end = stretch.index(b"\n", start)
+                measure = _Measure()
+                measure.add(stretch[start:end])
+                yield measure.line()
+                begin = end + 1
+            start = end + 1
+        if begin < len(stretch):
+            yield stretch[begin:]
 
     def _without_bom(self, data: bytes) -> bytes:
         head = b"".join(self._held) + data

@@ -16,10 +16,10 @@ import msgspec
 
 from service.errors import UpstreamError
 from service.snapshot.lines import BLANK, LongLine
-from service.snapshot.quick import QuickCheck, brackets_of
+from service.snapshot.quick import QuickCheck, Rows, brackets_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 DEPTH_MAX: Final = 500
 # A document nested deeper than this needs an opening and a closing byte for each level.
@@ -71,21 +71,24 @@ class Reject(msgspec.Struct, frozen=True):
     raw: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Rows:
-    r"""Several rows as they came, each with its ``\n``."""
+@dataclass(slots=True)
+class Counts:
+    """`served_lines = rows + rejected_rows + blank_lines`; `raw_bytes` are those of the rows."""
 
-    data: bytes
-    count: int
+    rows: int = 0
+    rejected_rows: int = 0
+    blank_lines: int = 0
+    raw_bytes: int = 0
 
-    def last(self) -> bytes:
-        r"""The last of them, without its ``\n``."""
-        return self.data[self.data.rfind(b"\n", 0, -1) + 1 : -1]
+    @property
+    def served_lines(self) -> int:
+        """Lines seen so far."""
+        return self.rows + self.rejected_rows + self.blank_lines
 
 
 @dataclass(slots=True)
 class Sorted:
-    """What some pieces of the stream held."""
+    """What some lines of the stream held."""
 
     rows: list[Rows] = field(default_factory=list[Rows])
     rejects: list[Reject] = field(default_factory=list[Reject])
@@ -200,8 +203,7 @@ def _no_ndjson(kind: str) -> UpstreamError:
 class RowSorter:
     """Sorts the lines of one answer and keeps the counts that must balance.
 
-    `served_lines = rows + rejected_rows + blank_lines` holds after every call. Raises `UpstreamError` (`NOT_NDJSON`,
-    `STREAM_CUT`) as soon as the answer cannot be what was asked for.
+    Raises `UpstreamError` (`NOT_NDJSON`, `STREAM_CUT`) as soon as the answer cannot be what was asked for.
     """
 
     def __init__(self, row_bytes_max: int, record_cap: int | None = None) -> None:
@@ -210,32 +212,26 @@ class RowSorter:
         self._quick = QuickCheck(row_bytes_max, DEPTH_MAX)
         self._last_rows: Rows | None = None
         self._first_flaw: str | None = None
-        self.rows = 0
-        self.raw_bytes = 0
-        self.rejected_rows = 0
-        self.blank_lines = 0
-
-    @property
-    def served_lines(self) -> int:
-        """Lines seen so far."""
-        return self.rows + self.rejected_rows + self.blank_lines
+        self.counts = Counts()
 
     @property
     def capped(self) -> bool:
         """Whether the asked number of rows was reached: nothing after it is looked at."""
-        return self._record_cap is not None and self.rows >= self._record_cap
+        return self._record_cap is not None and self.counts.rows >= self._record_cap
 
-    def feed(self, stretches: list[bytes | LongLine]) -> Sorted:
-        r"""Sort whole lines, as `LineSplitter` gives them."""
+    def feed(self, lines: Iterable[Rows | bytes | LongLine]) -> Sorted:
+        r"""Sort whole lines: rows that `QuickCheck.sifted` vouched for, and lines with their ``\n``."""
         out = Sorted()
-        for stretch in stretches:
-            if isinstance(stretch, LongLine):
-                self._sort_each([stretch], out)
-            elif (count := self._quick.rows_in(stretch)) and self._has_room_for(count):
-                self.rows += count
-                self._take(Rows(stretch, count), out)
+        for some in lines:
+            if isinstance(some, LongLine):
+                self._sort_each([some], out)
+            elif isinstance(some, bytes):
+                self._sort_each(some.split(b"\n")[:-1], out)
+            elif self._has_room_for(some.count):
+                self.counts.rows += some.count
+                self._take(some, out)
             else:
-                self._sort_each(stretch.split(b"\n")[:-1], out)
+                self._sort_each(some.data.split(b"\n")[:-1], out)
         return out
 
     def finish(self, tail: bytes | LongLine) -> Sorted:
@@ -243,12 +239,12 @@ class RowSorter:
         out = Sorted()
         if tail:
             self._sort_each([tail], out)
-        if self._first_flaw and not self.rows and not _may_be_a_cut_row(tail):
+        if self._first_flaw and not self.counts.rows and not _may_be_a_cut_row(tail):
             raise _no_ndjson(_KINDS[self._first_flaw])
         if tail and not out.rows:
             raise UpstreamError(
                 "STREAM_CUT",
-                f"The stream of DXR ended inside line {self.served_lines}.",
+                f"The stream of DXR ended inside line {self.counts.served_lines}.",
                 "Nothing was committed. Look for what ends long answers (proxies, restarts), then start it again.",
             )
         if self._last_rows and _is_error(self._last_rows.last()):
@@ -256,7 +252,7 @@ class RowSorter:
         return out
 
     def _has_room_for(self, count: int) -> bool:
-        return self._record_cap is None or self.rows + count <= self._record_cap
+        return self._record_cap is None or self.counts.rows + count <= self._record_cap
 
     def _sort_each(self, lines: Sequence[bytes | LongLine], out: Sorted) -> None:
         rows: list[bytes] = []
@@ -265,14 +261,14 @@ class RowSorter:
                 break
             row = line if isinstance(line, bytes) and self._quick.vouches_for(line) else self._row_of(line, out)
             if row is not None:
-                self.rows += 1
+                self.counts.rows += 1
                 rows.append(row)
         if rows:
             self._take(Rows(b"\n".join([*rows, b""]), len(rows)), out)
 
     def _take(self, rows: Rows, out: Sorted) -> None:
         self._last_rows = rows
-        self.raw_bytes += len(rows.data)
+        self.counts.raw_bytes += len(rows.data)
         out.rows.append(rows)
 
     def _row_of(self, line: bytes | LongLine, out: Sorted) -> bytes | None:
@@ -286,7 +282,7 @@ class RowSorter:
             self._judge_first(row.lstrip(BLANK)[:1], closed=row.rstrip(BLANK).endswith(b"]"))
             self._reject(TOO_LONG, line, out)
         elif not row.strip(BLANK):
-            self.blank_lines += 1
+            self.counts.blank_lines += 1
         elif (flaw := flaw_of(row)) is None:
             return row
         else:
@@ -297,7 +293,7 @@ class RowSorter:
 
     def _judge_first(self, start: bytes, *, closed: bool) -> None:
         """Raise when the first line that is not blank shows that no rows will come; of others nothing is asked."""
-        if self.rows or self.rejected_rows:
+        if self.counts.rows or self.counts.rejected_rows:
             return
         if start == b"<":
             raise _no_ndjson("markup (HTML or XML)")
@@ -306,12 +302,12 @@ class RowSorter:
 
     def _reject(self, reason: str, line: bytes | LongLine, out: Sorted) -> None:
         self._first_flaw = self._first_flaw or reason
-        self.rejected_rows += 1
+        self.counts.rejected_rows += 1
         if isinstance(line, LongLine):
-            reject = Reject(self.served_lines, reason, line.length, line.sha256, None)
+            reject = Reject(self.counts.served_lines, reason, line.length, line.sha256, None)
         else:
             raw = None if reason is TOO_LONG else base64.b64encode(line).decode()
-            reject = Reject(self.served_lines, reason, len(line), hashlib.sha256(line).hexdigest(), raw)
+            reject = Reject(self.counts.served_lines, reason, len(line), hashlib.sha256(line).hexdigest(), raw)
         out.rejects.append(reject)
 
 

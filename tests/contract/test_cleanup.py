@@ -61,7 +61,6 @@ async def stored(landing: Landing, *paths: str) -> None:
     for path in paths:
         part = landing.new_part(path)
         part.write(b"7 bytes")
-        part.seal()
         await landing.publish(part, 7)
 
 

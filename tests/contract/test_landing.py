@@ -42,7 +42,6 @@ async def listed(landing: Landing, folder: str) -> dict[str, int]:
 async def stored_part(landing: Landing, path: str, content: bytes) -> None:
     part = landing.new_part(path)
     part.write(content)
-    part.seal()
     await landing.publish(part, len(content))
 
 
@@ -51,7 +50,6 @@ async def test_a_part_is_seen_only_when_it_is_published(landing: Landing) -> Non
     part.write(b"one ")
     part.write(b"two")
     assert await listed(landing, "chunks") == {}
-    part.seal()
     assert await listed(landing, "chunks") == {}
     await landing.publish(part, 7)
     assert await listed(landing, "chunks") == {"chunks/d/part-00000.jsonl.gz": 7}
@@ -61,7 +59,6 @@ async def test_a_part_is_seen_only_when_it_is_published(landing: Landing) -> Non
 async def test_a_part_of_another_size_is_refused(landing: Landing) -> None:
     part = landing.new_part("chunks/d/part-00000.jsonl.gz")
     part.write(b"seven b")
-    part.seal()
     with pytest.raises(LandingError) as caught:
         await landing.publish(part, 8)
     assert caught.value.code == "LANDING_SIZE"

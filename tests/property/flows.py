@@ -121,6 +121,5 @@ async def _chunks(landing: Landing, folder: str, plan: Plan) -> list[Chunk]:
 async def _chunk(landing: Landing, folder: str, number: int) -> Chunk:
     part, data = landing.new_part(f"{folder}/{layout.chunk_name('part', number)}"), b"{}\n"
     part.write(data)
-    part.seal()
     await landing.publish(part, len(data))
     return Chunk(part.path, 1, len(data), len(data), hashlib.sha256(data).hexdigest())

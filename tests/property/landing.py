@@ -25,8 +25,6 @@ class MemoryPart:
     def write(self, data: bytes) -> None:
         self.data += data
 
-    def seal(self) -> None: ...
-
     def discard(self) -> None: ...
 
 

@@ -391,7 +391,6 @@ class World:
             stall_timeout_s=60,
             accept_unproven=False,
             retrying=Retrying(_ATTEMPTS_MAX, _RETRY_WAIT_S_MAX, lambda _: None),
-            workers=unused,
             clock=self.clock,
             next_plan=self._next_plan,
         )

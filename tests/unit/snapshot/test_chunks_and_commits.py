@@ -5,8 +5,11 @@ from __future__ import annotations
 import gzip
 import hashlib
 import tempfile
+import zlib
 from pathlib import Path
+from random import Random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,6 +19,7 @@ from service.landing.folder import FolderLanding
 from service.landing.layout import CommitName, attempt_folder, chunk_name
 from spark_jobs import commits as spark_commits
 from spark_jobs.documents import parse_document, parse_snapshot
+from tests.simulators.dxr import GeneratedFiles
 
 RUN_ID = "01a202f8-192e-72ad-935a-56a1fba81e3a"
 FOLDER = attempt_folder("file_metadata", "2026-01-01", RUN_ID, 1)
@@ -34,6 +38,8 @@ def test_lines_are_in_chunks_in_their_order_and_no_chunk_is_above_its_size(
         sealed += writer.close()
         files = sorted(Path(folder).rglob("*.tmp"), key=lambda file: (len(file.name), file.name))
         stored = [file.read_bytes() for file in files]
+        for one in sealed:
+            one.part.discard()
     raw = [gzip.decompress(content) for content in stored]
     assert b"".join(raw) == b"".join(line + b"\n" for batch in batches for line in batch)
     assert [one.chunk for one in sealed] == [
@@ -51,6 +57,38 @@ def test_lines_are_in_chunks_in_their_order_and_no_chunk_is_above_its_size(
     first_of_next = [lines.index(b"\n") + 1 for lines in raw[1:]]
     full = [one.chunk.raw_bytes for one in sealed[:-1]]
     assert all(size + following > chunk_bytes_max for size, following in zip(full, first_of_next, strict=True))
+
+
+@pytest.mark.parametrize("alike", [True, False], ids=["compresses", "does not compress"])
+def test_lines_of_all_lengths_are_read_as_they_were_by_who_knows_gzip(alike: bool, tmp_path: Path) -> None:
+    """Also those that are many blocks, and blocks that become longer than they were."""
+    random = Random(7)
+    lengths = [1, 0, (1 << 18) - 2, 3, (1 << 18) - 1, 1 << 18, 5, 7_000_000, 100, (1 << 21) - 1, 1 << 21, 9]
+    lines = [(b"y" * length if alike else random.randbytes(length).replace(b"\n", b"x")) + b"\n" for length in lengths]
+    writer = ChunkWriter(FolderLanding(tmp_path), FOLDER, "part", 1 << 30)
+    for line in lines:
+        assert list(writer.write(line, 1)) == []
+    [sealed] = writer.close()
+    stored = next(tmp_path.rglob("*.tmp")).read_bytes()
+    sealed.part.discard()
+    assert gzip.decompress(stored) == b"".join(lines)
+    assert zlib.decompressobj(31).decompress(stored) == b"".join(lines), "one member: also for who stops after it"
+    assert (sealed.chunk.rows, sealed.chunk.raw_bytes) == (len(lines), sum(map(len, lines)))
+    assert (sealed.chunk.stored_bytes, sealed.chunk.sha256) == (len(stored), hashlib.sha256(stored).hexdigest())
+
+
+def test_lines_one_by_one_take_hardly_more_room_than_together(tmp_path: Path) -> None:
+    """Small blocks compress badly, and a stream may drip."""
+    body = b"".join(GeneratedFiles(500, seed=5).blocks())
+    sizes: list[int] = []
+    for number, pieces in enumerate(([body], body.splitlines(keepends=True))):
+        writer = ChunkWriter(FolderLanding(tmp_path), f"{FOLDER}{number}", "part", 1 << 30)
+        for piece in pieces:
+            list(writer.write(piece, piece.count(b"\n")))
+        [sealed] = writer.close()
+        sealed.part.discard()
+        sizes.append(sealed.chunk.stored_bytes)
+    assert sizes[1] < 1.05 * sizes[0]
 
 
 COUNTS = st.integers(0, 2**29)  # stored bytes above that are refused

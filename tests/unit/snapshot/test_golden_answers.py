@@ -55,9 +55,13 @@ def test_golden_answer(name: str, piece_bytes: int) -> None:
     sorter, rows, rejects = sort(body, piece_bytes, row_bytes_max)
     assert b"".join(row + b"\n" for row in rows) == (ANSWERS / f"{name}.rows").read_bytes()
     assert [[reject.line_number, reject.reason] for reject in rejects] == expected["rejects"]
-    counts = {"served_lines": sorter.served_lines, "rows": sorter.rows, "blank_lines": sorter.blank_lines}
+    counts = {
+        "served_lines": sorter.counts.served_lines,
+        "rows": sorter.counts.rows,
+        "blank_lines": sorter.counts.blank_lines,
+    }
     assert counts == {key: expected[key] for key in counts}
-    assert sorter.served_lines == sorter.rows + sorter.rejected_rows + sorter.blank_lines
+    assert sorter.counts.served_lines == sorter.counts.rows + sorter.counts.rejected_rows + sorter.counts.blank_lines
 
 
 @pytest.mark.parametrize("name", sorted(name for name in EXPECTED if not EXPECTED[name].get("rejects")))

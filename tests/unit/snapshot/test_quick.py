@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.snapshot.quick import QuickCheck
-from service.snapshot.rows import DEPTH_MAX, Rows, RowSorter, flaw_of
+from service.snapshot.quick import QuickCheck, Rows
+from service.snapshot.rows import DEPTH_MAX, RowSorter, flaw_of
 from tests.simulators.dxr import GeneratedFiles
 
 ROW_BYTES_MAX = 1 << 20
@@ -169,3 +169,30 @@ def test_a_name_that_a_line_has_by_chance_is_not_vouched_for() -> None:
     line = b'{"a":"' + b"x" * 100 + b'"}'
     assert check.rows_in(line + b"\n" + line + b"\n") == 2
     assert check.rows_in(line + b"," + check._between[1:] + line + b"\n") == 0
+
+
+ODD = st.sampled_from([b"", b"5", b" {}", b'{"a":NaN}', b'{"a":"\\ud800"}', b'{"a":"' + b"x" * (1 << 18) + b'"}'])
+
+
+@given(st.lists(st.tuples(ODD | st.none(), st.integers(1, 5)), max_size=8), st.integers(0, 400_000))
+def test_what_is_sifted_is_all_there_in_its_order(groups: list[tuple[bytes | None, int]], length: int) -> None:
+    sound = b'{"a":"' + b"x" * length + b'"}'
+    lines = [sound if odd is None else odd for odd, times in groups for _ in range(times)]
+    stretch = b"".join(line + b"\n" for line in lines)
+    sifted = list(QuickCheck(ROW_BYTES_MAX, DEPTH_MAX).sifted(stretch))
+    assert b"".join(some.data if isinstance(some, Rows) else some for some in sifted) == stretch
+    for some in sifted:
+        if isinstance(some, Rows):
+            vouched = some.data.split(b"\n")[:-1]
+            assert some.count == len(vouched)
+            assert all(flaw_of(line) is None for line in vouched)
+            assert some.last() == vouched[-1]
+        else:
+            assert some.endswith(b"\n")
+
+
+def test_sound_rows_are_one_piece_however_many_and_however_long() -> None:
+    body = b"".join(GeneratedFiles(1500, seed=5).blocks())
+    assert list(QuickCheck(ROW_BYTES_MAX, DEPTH_MAX).sifted(body)) == [Rows(body, 1500)]
+    big = b'{"a":"' + b"x" * 300_000 + b'"}\n'
+    assert list(QuickCheck(ROW_BYTES_MAX, DEPTH_MAX).sifted(body + big + body)) == [Rows(body + big + body, 3001)]

@@ -122,7 +122,7 @@ def test_rejects_carry_the_line_without_its_newline() -> None:
 def test_the_cap_stops_at_its_row() -> None:
     sorter = RowSorter(row_bytes_max=100, record_cap=2)
     out = sorter.feed([b"{}\nbad\n\n{}\nbad\n{}\n"])
-    assert (out.rows, len(out.rejects), sorter.blank_lines, sorter.served_lines) == (
+    assert (out.rows, len(out.rejects), sorter.counts.blank_lines, sorter.counts.served_lines) == (
         [Rows(b"{}\n{}\n", 2)],
         *(1, 1, 4),
     )
@@ -152,7 +152,7 @@ def test_a_first_line_beyond_the_limit_is_judged_by_its_ends(first: bytes, last:
         assert sorter.feed([line]).rejects == [Reject(3, "TOO_LONG", 999, "f" * 64, None)]
     after_a_row = RowSorter(row_bytes_max=100)
     after_a_row.feed([b"{}\n", line])
-    assert after_a_row.rejected_rows == 1
+    assert after_a_row.counts.rejected_rows == 1
 
 
 @pytest.mark.parametrize(

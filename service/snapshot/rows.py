@@ -9,6 +9,7 @@ import base64
 import codecs
 import hashlib
 import itertools
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -28,6 +29,7 @@ _SHALLOW_BYTES: Final = 2 * DEPTH_MAX
 _PIECE_BYTES: Final = 1 << 16
 _OBJECT: Final = ord("{")
 _NO_STRUCTURE: Final = bytes(set(range(256)) - set(b'"[]{}'))
+_NO_BACKSLASH: Final = re.compile(rb"[^\\]")
 _ALIKE: Final = bytes.maketrans(b"{}", b"[]")
 _PASSES: Final = 16
 _STEPS: Final = [(byte in b"[{") - (byte in b"]}") for byte in range(256)]
@@ -146,14 +148,15 @@ def _brackets(line: bytes) -> Iterator[bytes]:
     """The brackets of a line of JSON that are in no string, some at a time."""
     # Without escapes and everything else, an even number of quotes before a bracket says that it is in no string; two
     # quotes side by side change nothing about that.
-    if b"\\" in line:
-        line = line.replace(b"\\\\", b"").replace(b'\\"', b"")
-    bare = line.translate(None, _NO_STRUCTURE).replace(b'""', b"")
-    in_string = 0
-    for start in range(0, len(bare), _PIECE_BYTES):
-        parts = bare[start : start + _PIECE_BYTES].split(b'"')
+    start = in_string = 0
+    while start < len(line):
+        last = _NO_BACKSLASH.search(line, start + _PIECE_BYTES - 1)  # no piece ends inside an escape
+        stop = last.end() if last else len(line)
+        bare = line[start:stop].replace(b"\\\\", b"").replace(b'\\"', b"").translate(None, _NO_STRUCTURE)
+        parts = bare.replace(b'""', b"").split(b'"')
         yield b"".join(parts[in_string::2])
         in_string ^= (len(parts) - 1) & 1
+        start = stop
 
 
 def _is_shallow(line: bytes) -> bool:
@@ -226,7 +229,7 @@ class RowSorter:
             if isinstance(some, LongLine):
                 self._sort_each([some], out)
             elif isinstance(some, bytes):
-                self._sort_each(some.split(b"\n")[:-1], out)
+                self._sort_each(some.split(b"\n")[:-1], out, some)
             elif self._has_room_for(some.count):
                 self.counts.rows += some.count
                 self._take(some, out)
@@ -254,7 +257,8 @@ class RowSorter:
     def _has_room_for(self, count: int) -> bool:
         return self._record_cap is None or self.counts.rows + count <= self._record_cap
 
-    def _sort_each(self, lines: Sequence[bytes | LongLine], out: Sorted) -> None:
+    def _sort_each(self, lines: Sequence[bytes | LongLine], out: Sorted, together: bytes = b"") -> None:
+        """`together` is what the lines were made of: when all of them are rows, no copy of it is needed."""
         rows: list[bytes] = []
         for line in lines:
             if self.capped:
@@ -264,7 +268,8 @@ class RowSorter:
                 self.counts.rows += 1
                 rows.append(row)
         if rows:
-            self._take(Rows(b"\n".join([*rows, b""]), len(rows)), out)
+            unchanged = sum(map(len, rows)) + len(rows) == len(together)
+            self._take(Rows(together if unchanged else b"\n".join([*rows, b""]), len(rows)), out)
 
     def _take(self, rows: Rows, out: Sorted) -> None:
         self._last_rows = rows

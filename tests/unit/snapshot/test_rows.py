@@ -5,12 +5,14 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from unittest import mock
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from service.errors import UpstreamError
+from service.snapshot import rows
 from service.snapshot.lines import LongLine
 from service.snapshot.rows import DEPTH_MAX, Reject, Rows, RowSorter, _depth, _is_closed, _is_shallow, _is_utf8, flaw_of
 
@@ -60,11 +62,13 @@ DEEP = st.recursive(
 )
 
 
-@given(DEEP, st.booleans())
-def test_depth_is_that_of_the_value(value: object, indented: bool) -> None:
+@given(DEEP, st.booleans(), st.sampled_from([1, 2, 3, 5, 1 << 16]))
+def test_depth_is_that_of_the_value(value: object, indented: bool, piece_bytes: int) -> None:
+    """Also where a piece would end inside an escape."""
     line = json.dumps(value, indent=1 if indented else None).encode()
-    assert _depth(line) == depth_of(value)
-    assert _is_shallow(line) or depth_of(value) > 16
+    with mock.patch.object(rows, "_PIECE_BYTES", piece_bytes):
+        assert _depth(line) == depth_of(value)
+        assert _is_shallow(line) or depth_of(value) > 16
 
 
 @pytest.mark.parametrize("depth", [7, 16, 60, 499, 500, 501, 20_000])

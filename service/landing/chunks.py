@@ -25,6 +25,8 @@ _WINDOW_BYTES: Final = 1 << 15
 # Each block has a table of codes of its own, so small ones compress badly; a big one needs a big buffer.
 _BLOCK_BYTES_MIN: Final = 1 << 18
 _BLOCK_BYTES_MAX: Final = 1 << 21
+# Each of hashing and writing has to wait for the interpreter afterwards: not after every block.
+_STORED_BYTES_MIN: Final = 1 << 19
 # Bytes that do not compress take a little more than they were.
 _BUFFER_BYTES: Final = _BLOCK_BYTES_MAX + _BLOCK_BYTES_MAX // 10
 # RFC 1952: deflate, no name, no time, system unknown.
@@ -145,30 +147,39 @@ class _OpenChunk:
         self._stored_bytes = 0
         self._sha256 = hashlib.sha256()
         self._gzip = _Member()
-        self._waiting: list[bytes] = []
-        self._waiting_bytes = 0
+        self._raw: list[bytes] = []
+        self._raw_waiting_bytes = 0
+        self._compressed: list[bytes] = []
+        self._compressed_waiting_bytes = 0
 
     def write(self, lines: bytes, count: int) -> None:
         self._rows += count
         self.raw_bytes += len(lines)
-        self._waiting.append(lines)
-        self._waiting_bytes += len(lines)
-        if self._waiting_bytes >= _BLOCK_BYTES_MIN:
+        self._raw.append(lines)
+        self._raw_waiting_bytes += len(lines)
+        if self._raw_waiting_bytes >= _BLOCK_BYTES_MIN:
             self._compress()
+            if self._compressed_waiting_bytes >= _STORED_BYTES_MIN:
+                self._store()
 
     def seal(self) -> SealedChunk:
         self._compress()
-        self._store(self._gzip.end())
+        self._compressed.append(self._gzip.end())
+        self._store()
         chunk = Chunk(self.part.path, self._rows, self.raw_bytes, self._stored_bytes, self._sha256.hexdigest())
         return SealedChunk(chunk, self.part)
 
     def _compress(self) -> None:
-        lines = memoryview(b"".join(self._waiting))
-        self._waiting, self._waiting_bytes = [], 0
+        lines = memoryview(b"".join(self._raw))
+        self._raw, self._raw_waiting_bytes = [], 0
         for start in range(0, len(lines), _BLOCK_BYTES_MAX):
-            self._store(self._gzip.block(lines[start : start + _BLOCK_BYTES_MAX]))
+            block = self._gzip.block(lines[start : start + _BLOCK_BYTES_MAX])
+            self._compressed.append(block)
+            self._compressed_waiting_bytes += len(block)
 
-    def _store(self, data: bytes) -> None:
+    def _store(self) -> None:
+        data = b"".join(self._compressed)
+        self._compressed, self._compressed_waiting_bytes = [], 0
         self._sha256.update(data)
         self._stored_bytes += len(data)
         self.part.write(data)

@@ -98,7 +98,7 @@ class RowLander:
         self._under_way: list[asyncio.Future[Landed]] = []
 
     async def feed(self, block: list[bytes]) -> None:
-        """Hand over a block. A small block is waited for: its rows count at once."""
+        """Take a block over, so that it is empty afterwards. A small one is waited for: its rows count at once."""
         block_bytes = sum(map(len, block))
         self._progress.wire_bytes += block_bytes
         if self._decoder.inflates:
@@ -110,6 +110,7 @@ class RowLander:
             return
         began_s = self._now_s()
         lines = [*self._proven(block)]
+        block.clear()
         self.sorting_s += self._now_s() - began_s
         await self._until_landed(but=1)
         self._begin(lambda: self._land(lines))

@@ -118,7 +118,7 @@ class Full(FolderLanding):
         return Part()
 
 
-@pytest.mark.parametrize("writes", [0, 1, 5, 12, 20])
+@pytest.mark.parametrize("writes", [0, 1, 3, 5, 8])
 async def test_a_landing_that_fails_under_a_block_that_runs_ahead_leaves_nothing_open(
     writes: int, tmp_path: Path
 ) -> None:

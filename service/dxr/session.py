@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _REDIRECTS_MAX: Final = 3
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
-_READ_BUFFER_BYTES: Final = 1 << 19
+_READ_BUFFER_BYTES: Final = 3 << 17
 _CALL_TIMEOUT_S: Final = 300.0
 _DOCUMENT_BYTES_MAX: Final = 64 << 20
 _JSON: Final = {"Accept": "application/json", "Accept-Encoding": "identity"}

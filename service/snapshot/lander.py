@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from service.snapshot.progress import Progress
     from service.snapshot.rows import Counts, Sorted
 
-BLOCK_BYTES: Final = 1 << 20
+BLOCK_BYTES: Final = 3 << 18
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 # Parsed at once: more than fits a core's cache is not cheaper.
-_WINDOW_BYTES: Final = 1 << 18
+_WINDOW_BYTES: Final = 1 << 17
 # simdjson needs some ten times a text's length beside it, and holds the interpreter meanwhile.
 _LINE_BYTES_MAX: Final = 1 << 18
 _STRETCH_BYTES_MAX: Final = 1 << 19

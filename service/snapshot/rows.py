@@ -141,7 +141,7 @@ def _is_utf8(line: bytes) -> bool:
 
 
 def _may_be_deep(line: bytes) -> bool:
-    return len(line) > _SHALLOW_BYTES and brackets_of(line) > DEPTH_MAX
+    return len(line) > _SHALLOW_BYTES and (len(line) > _PIECE_BYTES or brackets_of(line) > DEPTH_MAX)
 
 
 def _brackets(line: bytes) -> Iterator[bytes]:
@@ -152,8 +152,10 @@ def _brackets(line: bytes) -> Iterator[bytes]:
     while start < len(line):
         last = _NO_BACKSLASH.search(line, start + _PIECE_BYTES - 1)  # no piece ends inside an escape
         stop = last.end() if last else len(line)
-        bare = line[start:stop].replace(b"\\\\", b"").replace(b'\\"', b"").translate(None, _NO_STRUCTURE)
-        parts = bare.replace(b'""', b"").split(b'"')
+        piece = line[start:stop]
+        if b"\\" in piece:
+            piece = piece.replace(b"\\\\", b"").replace(b'\\"', b"")
+        parts = piece.translate(None, _NO_STRUCTURE).replace(b'""', b"").split(b'"')
         yield b"".join(parts[in_string::2])
         in_string ^= (len(parts) - 1) & 1
         start = stop

@@ -130,11 +130,11 @@ class RowLander:
         """Forget what is not published; what is published nothing refers to."""
         if self._under_way:
             await asyncio.wait(self._under_way)
+        await self._published.discard()
         for landed in self._under_way:
             if not landed.cancelled() and landed.exception() is None:
                 for sealed in landed.result().sealed:
                     sealed.part.discard()
-        await self._published.discard()
         self._rows.discard()
         self._rejects.discard()
 
@@ -145,11 +145,11 @@ class RowLander:
         """All blocks so far, `but` the last ones, are in parts, and the full ones are on their way."""
         while len(self._under_way) > but:
             landed = await asyncio.shield(self._under_way[0])
-            del self._under_way[0]
             self._tell_rows(landed)
             for sealed in landed.sealed:
                 await self._published.add(sealed)
                 self._tell_chunks()
+            del self._under_way[0]  # not before: what is not added is still to be discarded
 
     def _tell_rows(self, landed: Landed) -> None:
         told, counts = self._progress, landed.counts

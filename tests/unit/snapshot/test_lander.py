@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator
     from pathlib import Path
 
+    from service.landing.port import Part
+
 FOLDER = "chunks/file_metadata/2026-01-01/run/attempt-01"
 LIMITS = Limits(1 << 20, 3 << 20)
 ODD = [b"", b"no json", b'{"a":"\\ud800"}', b"[1]", b'{"a":"' + b"x" * (1 << 20) + b'"}', b"\t"]
@@ -125,3 +127,25 @@ async def test_a_landing_that_fails_under_a_block_that_runs_ahead_leaves_nothing
     with pytest.raises(LandingError):
         await landed(Full(tmp_path, writes), pieces(body(), BLOCK_BYTES + 70_000), Progress())
     assert not list(tmp_path.rglob("*.tmp"))
+
+
+class Unreachable(FolderLanding):
+    """A landing that names so many parts."""
+
+    def __init__(self, root: Path, parts: int) -> None:
+        super().__init__(root)
+        self.left = parts
+
+    async def publish(self, part: Part, size_bytes: int) -> None:
+        self.left -= 1
+        if self.left < 0:
+            raise LandingError("LANDING_IO", "gone", "look for it")
+        await super().publish(part, size_bytes)
+
+
+@pytest.mark.parametrize("parts", [0, 1, 3])
+async def test_parts_that_cannot_be_published_are_discarded_also_those_that_wait(parts: int, tmp_path: Path) -> None:
+    with pytest.raises(LandingError):
+        await landed(Unreachable(tmp_path, parts), pieces(body(), 5 * BLOCK_BYTES), Progress())
+    assert not list(tmp_path.rglob("*.tmp"))
+    assert len(list(tmp_path.rglob("*.jsonl.gz"))) <= parts

@@ -16,7 +16,7 @@ from service.errors import UpstreamError
 from service.upstream import mapped_errors
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 
     from aiohttp import ClientResponse
 
@@ -63,12 +63,14 @@ class Files:
     async def put(
         self,
         path: str,
-        content: bytes,
+        content: Sequence[bytes],
         *,
         overwrite: bool,
         before: Callable[[], Awaitable[object]] | None = None,
     ) -> bool:
-        """Store a whole file and check its size. False: `overwrite` is not allowed and there is one already.
+        """Store a whole file and check its size; `content` is pieces of it, in their order.
+
+        False: `overwrite` is not allowed and there is one already.
 
         `before` is awaited before each try; what it raises ends them.
         """
@@ -80,17 +82,18 @@ class Files:
 
         return await self._workspace.repeated(once)
 
-    async def _put(self, path: str, content: bytes, *, overwrite: bool) -> bool:
+    async def _put(self, path: str, content: Sequence[bytes], *, overwrite: bool) -> bool:
         query = {"overwrite": "true" if overwrite else "false"}
         answer = await self._workspace.call("PUT", _FILES + path, query=query, content=content, accept=_TAKEN)
         if answer.status in _TAKEN:
             return False
+        content_bytes = sum(map(len, content))
         head = await self._workspace.call("HEAD", _FILES + path, accept=_MISSING)
         stored_bytes = int(head.headers.get("Content-Length", -1)) if head.status != 404 else -1
-        if stored_bytes != len(content):
+        if stored_bytes != content_bytes:
             raise UpstreamError(
                 "DATABRICKS_SIZE",
-                f"Databricks took {len(content)} bytes and holds {max(stored_bytes, 0)}.",
+                f"Databricks took {content_bytes} bytes and holds {max(stored_bytes, 0)}.",
                 "Check what stands between this service and Databricks, then start it again.",
             )
         return True

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import io
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 from urllib.parse import quote
 
 import aiohttp
+from aiohttp.payload import Payload
 from yarl import URL
 
 from service.errors import CredentialError, RefusedError, UpstreamError
 from service.upstream import CONNECT_TIMEOUT_S, Partner, mapped_errors, proxy_of, retry_after_s
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+
+    from aiohttp.abc import AbstractStreamWriter
 
     from service.databricks.identity import Access, Identity
     from service.retrying import Retrying
@@ -59,6 +61,21 @@ class Answer:
         return cast("dict[str, Any]", document)
 
 
+class _Pieces(Payload):
+    """A body that is sent as the pieces that it is: put together it would be in memory twice."""
+
+    def __init__(self, pieces: Sequence[bytes]) -> None:
+        super().__init__(pieces)
+        self._size = sum(map(len, pieces))
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        return b"".join(self._value).decode(encoding, errors)
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        for piece in self._value:
+            await writer.write(piece)
+
+
 class Workspace:
     """The one way to a workspace."""
 
@@ -88,10 +105,10 @@ class Workspace:
         path: str,
         *,
         query: Mapping[str, str] | None = None,
-        content: bytes | None = None,
+        content: Sequence[bytes] | None = None,
         accept: frozenset[int] = frozenset(),
     ) -> Answer:
-        """One request, tried once. A body is sent from bytes: a stream that was read could not be sent again."""
+        """One request, tried once. A body is sent from memory: a stream that was read could not be sent again."""
         try:
             async with (
                 asyncio.timeout(_CALL_TIMEOUT_S),
@@ -112,7 +129,7 @@ class Workspace:
         path: str,
         *,
         query: Mapping[str, str] | None = None,
-        content: bytes | None = None,
+        content: Sequence[bytes] | None = None,
         headers: Mapping[str, str] | None = None,
         accept: frozenset[int] = frozenset(),
         any_type: bool = False,
@@ -138,7 +155,7 @@ class Workspace:
         method: str,
         path: str,
         query: Mapping[str, str] | None,
-        content: bytes | None,
+        content: Sequence[bytes] | None,
         headers: Mapping[str, str] | None,
     ) -> aiohttp.ClientResponse:
         url = URL(access.host + quote(path, safe="/"), encoded=True).with_query(query or {})
@@ -146,7 +163,7 @@ class Workspace:
             return await self._session(url).request(
                 method,
                 url,
-                data=None if content is None else io.BytesIO(content),
+                data=None if content is None else _Pieces(content),
                 headers={
                     "Accept-Encoding": "identity",
                     **({} if content is None else {"Content-Type": "application/octet-stream"}),

@@ -6,7 +6,6 @@ API has no rename, so a part gets its name and its bytes in one PUT.
 
 from __future__ import annotations
 
-import io
 from typing import TYPE_CHECKING
 
 from service.errors import LandingError
@@ -20,24 +19,19 @@ if TYPE_CHECKING:
 
 
 class VolumePart:
-    """A chunk in memory."""
+    """A chunk in memory, in pieces: one buffer that grows would be there twice whenever it moves."""
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self._buffer = io.BytesIO()
-
-    @property
-    def content(self) -> bytes:
-        """What was written."""
-        return self._buffer.getvalue()
+        self.pieces: list[bytes] = []
 
     def write(self, data: bytes) -> None:
         """Append."""
-        self._buffer.write(data)
+        self.pieces.append(data)
 
     def discard(self) -> None:
         """Free the memory."""
-        self._buffer = io.BytesIO()
+        self.pieces = []
 
 
 class VolumeLanding:
@@ -55,20 +49,21 @@ class VolumeLanding:
         """Store a part and check its size there. Its name is new, so that a repeat may overwrite it."""
         if not isinstance(part, VolumePart):
             raise TypeError(part)
-        if len(part.content) != size_bytes:
+        held_bytes = sum(map(len, part.pieces))
+        if held_bytes != size_bytes:
             raise LandingError(
                 "LANDING_SIZE",
-                f"{part.path} has {len(part.content)} bytes, {size_bytes} were expected.",
+                f"{part.path} has {held_bytes} bytes, {size_bytes} were expected.",
                 "Nothing was committed; report it with the id of the run.",
             )
         await self._make_folder_of(part.path)
-        await self._files.put(self._at(part.path), part.content, overwrite=True)
+        await self._files.put(self._at(part.path), part.pieces, overwrite=True)
         part.discard()
 
     async def put_new(self, path: str, content: bytes, before: Before | None = None) -> None:
         """Write a small file once; when there is one already, which a lost answer may mean, it is compared."""
         await self._make_folder_of(path)
-        put = await self._files.put(self._at(path), content, overwrite=False, before=before)
+        put = await self._files.put(self._at(path), [content], overwrite=False, before=before)
         if not put and await self.read(path) != content:
             raise LandingError(
                 "LANDING_CONFLICT",

@@ -142,6 +142,18 @@ def test_json_columns_hold_json_whatever_the_field_was(house):
         assert (text is None) if expected is None else (json.loads(text) == expected), value
 
 
+def test_a_list_is_told_from_a_string_of_the_same_text_in_the_same_line(house):
+    """With and without a backslash in the line, which decides how much of it is looked at."""
+    values = '"labels":[],"owner":"[]","annotators" : "{}","categories":{}'
+    house.landing.commit(1, [[f'{{"path":"{path}",{values}}}'.encode() for path in ("/p", "\\\\\\\\host\\\\p")]])
+    house.ingest()
+    found = {
+        row.path: (row.labels_json, row.owner_json, row.annotators_json, row.categories_json)
+        for row in house.table().collect()
+    }
+    assert found == dict.fromkeys(("/p", r"\\host\p"), ("[]", '"[]"', '"{}"', "{}"))
+
+
 def test_lines_that_are_no_rows_are_quarantined_byte_for_byte_with_their_place(house):
     first, second = [*rows(2), *NO_ROWS, *rows(1)], [*rows(3), b"\xff", *rows(1)]
     damaged = b'{"line_number":13,"reason":"x","raw":"\\q}'

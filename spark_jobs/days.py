@@ -91,7 +91,7 @@ def _verdict(
     # a crash in between is healed by doing this part again.
     rows = written.rows
     quarantined = retrying(
-        lambda: quarantine_lines(spark, landing, settings.quarantine, commit, problem_expression(), rows),
+        lambda: quarantine_lines(spark, landing, settings.quarantine, commit, problem_expression, rows),
         Event().wait,
         random.random,
     )

@@ -15,8 +15,10 @@ if TYPE_CHECKING:
 
 REQUIRED: Final = ("format", "kind", "dataset", "run_id", "sequence", "rows", "chunks")
 # Spark skips names that begin with _ or . and reads a file as gzip by its ending alone.
-CHUNK_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\.jsonl\.gz")
-ANY_DAY: Final = "[0-9]{4}-[0-9]{2}-[0-9]{2}"
+CHUNK_PATH: Final = re.compile(
+    r"chunks/(?P<dataset>[^/]+)/ingestion_date=(?P<day>[0-9]{4}-[0-9]{2}-[0-9]{2})/run_id=(?P<run_id>[^/]+)/"
+    r"attempt=[0-9]{1,9}/[A-Za-z0-9][A-Za-z0-9._-]*\.jsonl\.gz"
+)
 SHA256: Final = re.compile(r"[0-9a-f]{64}")
 LONG_MAX: Final = 2**63 - 1
 # One chunk is held whole in one task while it is checked.
@@ -74,14 +76,13 @@ def parse_classification(name: CommitName, document: dict[str, object]) -> Class
         name=name,
         ingestion_date=None if day is None else _day(day),
         full_scan=_full_scan(document.get("scope"), document.get("completed_at")),
-        **_content(name, document, ANY_DAY),
+        **_content(name, document, None),
     )
 
 
-def _content(name: CommitName, document: dict[str, object], day: str) -> Content:
-    folder = f"chunks/{name.dataset}/ingestion_date={day}/run_id={name.run_id}/"
-    chunks = _chunks(document["chunks"], "chunks", folder)
-    rejects = _chunks(document.get("rejects") or [], "rejects", folder)
+def _content(name: CommitName, document: dict[str, object], day: str | None) -> Content:
+    chunks = _chunks(document["chunks"], "chunks", name, day)
+    rejects = _chunks(document.get("rejects") or [], "rejects", name, day)
     rows = _count(document["rows"], "rows")
     rejected_rows = _count(document.get("rejected_rows") or 0, "rejected_rows")
     if rows != sum(chunk.rows for chunk in chunks):
@@ -152,13 +153,13 @@ def _time(value: object) -> datetime:
     return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
-def _chunks(value: object, key: str, folder: str) -> tuple[Chunk, ...]:
+def _chunks(value: object, key: str, name: CommitName, day: str | None) -> tuple[Chunk, ...]:
     if not isinstance(value, list):
         _invalid(f"{key} is not a list")
-    return tuple(_chunk(entry, key, folder) for entry in cast("list[object]", value))
+    return tuple(_chunk(entry, key, name, day) for entry in cast("list[object]", value))
 
 
-def _chunk(entry: object, key: str, folder: str) -> Chunk:
+def _chunk(entry: object, key: str, name: CommitName, day: str | None) -> Chunk:
     if not isinstance(entry, dict):
         _invalid(f"an entry of {key} is not an object")
     fields = cast("dict[str, object]", entry)
@@ -166,7 +167,7 @@ def _chunk(entry: object, key: str, folder: str) -> Chunk:
     if not isinstance(sha256, str) or SHA256.fullmatch(sha256) is None:
         _invalid(f"a sha256 in {key} is not 64 lower-case hex digits")
     chunk = Chunk(
-        path=_path(fields.get("path"), key, folder),
+        path=_path(fields.get("path"), key, name, day),
         rows=_count(fields.get("rows"), f"rows in {key}"),
         raw_bytes=_count(fields.get("raw_bytes"), f"raw_bytes in {key}"),
         stored_bytes=_count(fields.get("stored_bytes"), f"stored_bytes in {key}"),
@@ -177,9 +178,9 @@ def _chunk(entry: object, key: str, folder: str) -> Chunk:
     return chunk
 
 
-def _path(value: object, key: str, folder: str) -> str:
-    # The name's pattern leaves no room for a slash, a leading dot or a Spark path pattern.
-    pattern = rf"{folder}attempt=[0-9]{{1,9}}/{CHUNK_NAME.pattern}"
-    if isinstance(value, str) and re.fullmatch(pattern, value):
-        return value
-    return _invalid(f"a path in {key} does not lie under {folder}attempt=<n>/ or has another ending than .jsonl.gz")
+def _path(value: object, key: str, name: CommitName, day: str | None) -> str:
+    # The path's pattern leaves no room for another slash, a leading dot or a Spark path pattern.
+    match = CHUNK_PATH.fullmatch(value) if isinstance(value, str) else None
+    if match and (match["dataset"], match["run_id"], day or match["day"]) == (name.dataset, name.run_id, match["day"]):
+        return match[0]
+    return _invalid(f"a path in {key} does not lie in the folder of its run and day or does not end in .jsonl.gz")

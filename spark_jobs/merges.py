@@ -81,7 +81,7 @@ def _receipt(
     rows = merged.rows[commit.run_id]
     # After the table and before the receipt: a crash in between is healed by doing this part again.
     quarantined = retrying(
-        lambda: quarantine_lines(spark, landing, settings.quarantine, commit, problem_expression(), rows),
+        lambda: quarantine_lines(spark, landing, settings.quarantine, commit, problem_expression, rows),
         Event().wait,
         random.random,
     )

@@ -11,6 +11,8 @@ from spark_jobs.schemas import QUARANTINE
 from spark_jobs.tables import ensure_table, replace
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pyspark.sql import DataFrame, SparkSession
 
     from spark_jobs.commits import Commit
@@ -21,11 +23,11 @@ NO_REJECT: Final = "unreadable record of a rejected line"
 
 
 def quarantine_lines(
-    spark: SparkSession, landing: Landing, table: Table, commit: Commit, problem: str, table_rows: int
+    spark: SparkSession, landing: Landing, table: Table, commit: Commit, problem: Callable[[], str], table_rows: int
 ) -> int:
     """Put the lines of an ingested commit that its table does not hold into the quarantine; says how many.
 
-    `problem` is SQL for the reason why a line `value` is no row of that table, null for a row. Repeating this
+    `problem` makes SQL for the reason why a line `value` is no row of that table, null for a row. Repeating this
     replaces what it wrote before.
 
     Raises:
@@ -36,7 +38,7 @@ def quarantine_lines(
         return 0
     found = rejected_lines(spark, landing, commit)
     if commit.rows > table_rows:
-        found = found.unionByName(unread_lines(spark, landing, commit, problem))
+        found = found.unionByName(unread_lines(spark, landing, commit, problem()))
     ensure_table(spark, table, QUARANTINE)
     where = f"dataset = '{commit.dataset}' AND run_id = '{commit.run_id}'"
     replace(_with_run(found, commit), table, where, commit.run_id)

@@ -30,6 +30,8 @@ LOCAL_SETTINGS: Final[dict[str, bool | float | int | str | None]] = {
     # A gzip file is read by one task. Chunks are spread over the cores, but a thousand small ones share a few tasks.
     "spark.sql.files.openCostInBytes": str(256 * 1024),
     "spark.sql.files.maxPartitionBytes": str(64 * 1024 * 1024),
+    # A thousand paths are looked at here: to list them, Spark would run a task for each (a third of a backlog's cost).
+    "spark.sql.sources.parallelPartitionDiscovery.threshold": "100000",
     # A commit writes one partition: without this, every row is sorted, and perhaps spilled, by a constant.
     "spark.sql.maxConcurrentOutputFileWriters": "2",
     # What one row of 64 MiB beside another large one needs (2g was too little); ordinary rows leave most of it unused.

@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar, cast
 
 from spark_jobs.errors import TableMismatch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable
 
-    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql import DataFrame, Row, SparkSession
     from pyspark.sql.types import StructType
 
     from spark_jobs.schemas import Column, TableSchema
@@ -189,16 +189,11 @@ def history(spark: SparkSession, table: Table, last: int | None = None) -> list[
     if _schema(spark, table.sql) is None:
         return []
     limit = f" LIMIT {last}" if last else ""
-    entries = run_sql(spark, f"DESCRIBE HISTORY {table.sql}{limit}").where("operation = 'WRITE'")
-    found = entries.selectExpr(
-        "version",
-        "userMetadata AS run_id",
-        "coalesce(operationParameters['predicate'], '') AS predicate",
-        # A write of no rows has no metrics at all.
-        "coalesce(try_cast(operationMetrics['numOutputRows'] AS BIGINT), 0) AS rows",
-    )
-    ordered = found.orderBy(found["version"].desc()).collect()
-    return [Written(**row.asDict()) for row in ordered]
+    entries = run_sql(spark, f"DESCRIBE HISTORY {table.sql}{limit}")
+    # Sorted out here: to filter and to order a few entries, Spark would plan a query and run three jobs.
+    held = entries.select("version", "operation", "operationParameters", "operationMetrics", "userMetadata").collect()
+    written = [_written(entry) for entry in held if entry["operation"] == "WRITE"]
+    return sorted(written, key=lambda entry: entry.version, reverse=True)
 
 
 def latest_version(spark: SparkSession, table: Table) -> int:
@@ -219,6 +214,14 @@ def retrying(write: Callable[[], Result], sleep: Callable[[float], object], jitt
                 raise
             sleep(min(30.0, 0.5 * 2**attempt) * (0.5 + jitter()))
     return write()
+
+
+def _written(entry: Row) -> Written:
+    parameters = cast("dict[str, str]", entry["operationParameters"] or {})
+    metrics = cast("dict[str, str]", entry["operationMetrics"] or {})
+    # A write of no rows has no metrics at all.
+    rows = int(metrics.get("numOutputRows", 0))
+    return Written(entry["version"], entry["userMetadata"], parameters.get("predicate", ""), rows)
 
 
 def _schema(spark: SparkSession, sql: str) -> StructType | None:

@@ -10,6 +10,7 @@ from bench import chart, results
 from bench.chart import Bar, Panel
 from bench.results import spread
 from bench.streams import STREAM_MIB_MAX
+from bench.tables import OURS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -170,6 +171,41 @@ def _classification(part: Mapping[str, Any]) -> str:
     return f"### Classification\n\n{_table(head, rows)}"
 
 
+def _tables(part: Mapping[str, Any]) -> str:
+    contenders = _table(
+        ("rows of a commit", "written by", "CPU us/row", "rows/s"),
+        (
+            (rows, name, spread(one["cpu_us"], 0), spread(one["rows_per_s"], 0))
+            for rows, figures in part["snapshots"].items()
+            for name, one in figures.items()
+        ),
+    )
+    ratios = ", ".join(f"{what}: {ratio:.2f}" for what, ratio in part["ratios"].items())
+    peaks = ", ".join(f"{peak:,} MiB at {rows} rows" for rows, peak in part["peak_mib"].items())
+    waiting = _table(
+        ("commits that one batch settles", "CPU s"),
+        ((name, f"{cpu_s:.1f}") for name, cpu_s in part["backlog_cpu_s"].items()),
+    )
+    merged = _table(
+        ("rows of the table", "rows that change", "CPU s", "MB written", "files rewritten"),
+        (
+            (
+                f"{int(rows):,}",
+                f"{int(change):,}",
+                spread(one["cpu_s"], 1),
+                f"{one['mb']:.2f}",
+                f"{one['files_rewritten']:.0f}",
+            )
+            for rows, changes in part["merges"].items()
+            for change, one in changes.items()
+        ),
+    )
+    return (
+        f"### Bringing rows into tables\n\n{contenders}\nAs ratios: {ratios}.\n\n"
+        f"The Spark job's JVM, with a heap of 2 GB, held at most {peaks}.\n\n{waiting}\n{merged}"
+    )
+
+
 def _startup(part: Mapping[str, Any]) -> str:
     idle = part["idle"]
     costs = _table(
@@ -196,6 +232,7 @@ _SECTIONS: Final = {
     "streams": _streams,
     "uploads": _uploads,
     "classification": _classification,
+    "tables": _tables,
     "startup": _startup,
 }
 
@@ -236,6 +273,14 @@ def panels(found: Mapping[str, Any]) -> list[Panel]:
             if run["files"] == part["runs"][0]["files"]
         ]
         drawn.append(Panel("Classification", "files per second, more is better", bars))
+    if part := found.get("tables"):
+        bars = [
+            Bar(f"{name.rpartition(',')[0]} at {rows}", value, f"{value:.0f}", "ours" if name == OURS else "theirs")
+            for rows, figures in part["snapshots"].items()
+            for name, one in figures.items()
+            if (value := statistics.median(one["cpu_us"]))
+        ]
+        drawn.append(Panel("Tables: CPU", "microseconds per row, less is better", bars))
     return drawn
 
 

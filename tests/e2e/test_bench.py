@@ -30,14 +30,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def ran(folder: Path, *parts: str) -> subprocess.CompletedProcess[str]:
     variables = {**os.environ, "BENCH_TINY": "1", "PYTHONPATH": str(ROOT), "COLUMNS": "200"}
     command = (sys.executable, "-m", "bench", *parts)
-    return subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, timeout=200, check=False)
+    return subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, timeout=400, check=False)
 
 
 def results(folder: Path) -> dict[str, Any]:
     return json.loads((folder / ".bench" / "results.json").read_text())
 
 
-@pytest.mark.parametrize("part", ["startup", "uploads", "streams", "classification", "landing"])
+@pytest.mark.parametrize("part", ["startup", "uploads", "streams", "classification", "landing", "tables"])
 def test_a_part_tells_and_keeps_what_it_measured(part: str, folder: Path) -> None:
     done = ran(folder, part)
     if part == "landing" and not shutil.which("igzip"):

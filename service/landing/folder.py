@@ -26,6 +26,7 @@ class FolderPart:
 
     def __init__(self, root: Path, path: str) -> None:
         self.path = path
+        self._root = root
         target = root / path
         self.temporary = target.with_name(f".{target.name}.tmp")
         with _mapped(path):
@@ -45,10 +46,14 @@ class FolderPart:
         self._file.close()
 
     def discard(self) -> None:
-        """Close and remove the temporary file."""
+        """Close and remove the temporary file, and the folders of attempt and run where it was all that they had."""
         with contextlib.suppress(OSError):
             self._file.close()
             self.temporary.unlink(missing_ok=True)
+            for folder in list(self.temporary.parents)[:2]:
+                if folder == self._root:
+                    break
+                folder.rmdir()
 
 
 class FolderLanding:

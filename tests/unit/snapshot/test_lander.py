@@ -149,3 +149,4 @@ async def test_parts_that_cannot_be_published_are_discarded_also_those_that_wait
         await landed(Unreachable(tmp_path, parts), pieces(body(), 5 * BLOCK_BYTES), Progress())
     assert not list(tmp_path.rglob("*.tmp"))
     assert len(list(tmp_path.rglob("*.jsonl.gz"))) <= parts
+    assert parts or not (tmp_path / FOLDER).parent.exists()

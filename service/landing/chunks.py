@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import struct
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from isal import isal_zlib
 
@@ -14,8 +14,6 @@ from service.landing.documents import Chunk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from typing_extensions import Buffer
 
     from service.landing.port import Landing, Part
 
@@ -101,17 +99,6 @@ class ChunkWriter:
             self._open = None
 
 
-class _Compressor(Protocol):
-    """What isal's own threaded writer is built upon; isal's type stubs leave it out."""
-
-    def compress_and_crc(self, data: Buffer, zdict: Buffer, /) -> tuple[bytes, int]: ...
-
-
-def _compressor() -> _Compressor:
-    # Its types are known; only its name says that it is for isal itself.
-    return isal_zlib._ParallelCompress(buffersize=_BUFFER_BYTES, level=_LEVEL)  # pyright: ignore[reportPrivateUsage]  # noqa: SLF001
-
-
 class _Member:
     """A gzip member, written block by block.
 
@@ -120,14 +107,15 @@ class _Member:
     """
 
     def __init__(self) -> None:
-        self._compressor = _compressor()
-        self._before: Buffer = b""
+        # Its types are known; only its name says that it is for isal itself.
+        self._compressor = isal_zlib._ParallelCompress(_BUFFER_BYTES, _LEVEL)  # pyright: ignore[reportPrivateUsage]  # noqa: SLF001
+        self._before = b""
         self._crc = 0
         self._raw_bytes = 0
 
     def block(self, data: memoryview) -> bytes:
         """So much compressed, up to a whole byte."""
-        compressed, crc = self._compressor.compress_and_crc(data, self._before)
+        compressed, crc = self._compressor.compress_and_crc(data, self._before)  # pyright: ignore[reportUnknownMemberType]
         self._crc = isal_zlib.crc32_combine(self._crc, crc, len(data))
         self._before = bytes(data[-_WINDOW_BYTES:])
         head = b"" if self._raw_bytes else _HEAD
@@ -150,7 +138,6 @@ class _OpenChunk:
         self._raw: list[bytes] = []
         self._raw_waiting_bytes = 0
         self._compressed: list[bytes] = []
-        self._compressed_waiting_bytes = 0
 
     def write(self, lines: bytes, count: int) -> None:
         self._rows += count
@@ -159,7 +146,7 @@ class _OpenChunk:
         self._raw_waiting_bytes += len(lines)
         if self._raw_waiting_bytes >= _BLOCK_BYTES_MIN:
             self._compress()
-            if self._compressed_waiting_bytes >= _STORED_BYTES_MIN:
+            if sum(map(len, self._compressed)) >= _STORED_BYTES_MIN:
                 self._store()
 
     def seal(self) -> SealedChunk:
@@ -173,13 +160,11 @@ class _OpenChunk:
         lines = memoryview(b"".join(self._raw))
         self._raw, self._raw_waiting_bytes = [], 0
         for start in range(0, len(lines), _BLOCK_BYTES_MAX):
-            block = self._gzip.block(lines[start : start + _BLOCK_BYTES_MAX])
-            self._compressed.append(block)
-            self._compressed_waiting_bytes += len(block)
+            self._compressed.append(self._gzip.block(lines[start : start + _BLOCK_BYTES_MAX]))
 
     def _store(self) -> None:
         data = b"".join(self._compressed)
-        self._compressed, self._compressed_waiting_bytes = [], 0
+        self._compressed = []
         self._sha256.update(data)
         self._stored_bytes += len(data)
         self.part.write(data)

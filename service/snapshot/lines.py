@@ -103,9 +103,8 @@ class LineSplitter:
                 if begin < start:
                     yield stretch[begin:start]
                 end = stretch.index(b"\n", start)
-                measure = _Measure()
-                measure.add(stretch[start:end])
-                yield measure.line()
+                self._hold(stretch[start:end])
+                yield self._take_held()
                 begin = end + 1
             start = end + 1
         if begin < len(stretch):

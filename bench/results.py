@@ -10,6 +10,8 @@ import statistics
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+import psutil
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -19,6 +21,8 @@ FOLDER: Final = Path(".bench")
 RESULTS: Final = FOLDER / "results.json"
 # For the tests of the bench: everything runs, and no figure means anything.
 TINY: Final = bool(os.environ.get("BENCH_TINY"))
+IDLE_WATCH_S: Final = 0.1 if TINY else 5.0
+IDLE_PERCENT_MAX: Final = 5.0  # of all cores
 
 _T = TypeVar("_T")
 
@@ -47,8 +51,8 @@ def load() -> float:
 
 
 def is_idle() -> bool:
-    """Whether wall time means something: nobody else is at work."""
-    return os.getloadavg()[0] < 0.25 * len(os.sched_getaffinity(0))
+    """Whether wall time means something: nobody else is at work now (the load still tells of the part before this one)."""
+    return psutil.cpu_percent(IDLE_WATCH_S) < IDLE_PERCENT_MAX
 
 
 def judged(say: Console, claims: Mapping[str, bool]) -> dict[str, Any]:

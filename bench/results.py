@@ -51,7 +51,7 @@ def load() -> float:
 
 
 def is_idle() -> bool:
-    """Whether wall time means something: nobody else is at work now (the load still tells of the part before this one)."""
+    """Whether wall time means something: nobody else is at work now, which the load tells too late."""
     return psutil.cpu_percent(IDLE_WATCH_S) < IDLE_PERCENT_MAX
 
 

@@ -1,14 +1,17 @@
 """Proves that the chunks of a commit are the ones that it names, before anything is written.
 
-Each stored file is read once, by the tasks of a Spark job, for its checksum, its rows and its raw bytes.
+Each stored file is read once, by the tasks of a Spark job, for its checksum, its rows, its raw bytes, and whether they
+are UTF-8.
 """
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import hashlib
 import io
 import zlib
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from spark_jobs.errors import CommitRefused
@@ -31,10 +34,19 @@ class Measure(NamedTuple):
     sha256: str
     rows: int | None
     raw_bytes: int
+    is_utf8: bool
 
 
-def refusals(spark: SparkSession, landing: Landing, commits: Collection[Commit]) -> dict[str, CommitRefused]:
-    """The commits of which a chunk is missing, cut, altered or miscounted, by run; all are read by one Spark job."""
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What was found of commits: why some are refused, by run, and the runs of which every byte is valid UTF-8."""
+
+    refused: dict[str, CommitRefused]
+    utf8: frozenset[str]
+
+
+def checked(spark: SparkSession, landing: Landing, commits: Collection[Commit]) -> Checked:
+    """Refuse the commits of which a chunk is missing, cut, altered or miscounted; all are read by one Spark job."""
     refused: dict[str, CommitRefused] = {}
     there: list[Chunk] = []
     for commit in commits:
@@ -51,7 +63,12 @@ def refusals(spark: SparkSession, landing: Landing, commits: Collection[Commit])
                 compare(chunk, measures.get(chunk.path) or Measure(*measurer()(b"")))
         except CommitRefused as refusal:
             refused[commit.run_id] = refusal
-    return refused
+    utf8 = frozenset(
+        commit.run_id
+        for commit in commits
+        if all(chunk.path in measures and measures[chunk.path].is_utf8 for chunk in commit.chunks)
+    )
+    return Checked(refused, utf8)
 
 
 def compare(chunk: Chunk, found: Measure) -> None:
@@ -72,26 +89,35 @@ def compare(chunk: Chunk, found: Measure) -> None:
         )
 
 
-def measurer() -> Callable[[bytes], tuple[str, int | None, int]]:
+def measurer() -> Callable[[bytes], tuple[str, int | None, int, bool]]:
     """A function that measures a stored gzip file of one or more members, in blocks.
 
     It is made here so that it travels to Spark's workers as code. A function of a module travels as its name, and the
     workers of shared and serverless compute need not have this package.
     """
 
-    def measure(stored: bytes) -> tuple[str, int | None, int]:
+    def decodes(decoder: codecs.IncrementalDecoder, block: bytes, *, final: bool = False) -> bool:
+        try:
+            decoder.decode(block, final)
+        except UnicodeDecodeError:
+            return False
+        return True
+
+    def measure(stored: bytes) -> tuple[str, int | None, int, bool]:
         digest = hashlib.sha256(stored).hexdigest()
-        rows, raw_bytes, last = 0, 0, b"\n"
+        rows, raw_bytes, last, is_utf8 = 0, 0, b"\n", True
         if not stored:
-            return digest, None, 0
+            return digest, None, 0, is_utf8
+        decoder = codecs.getincrementaldecoder("utf-8")()
         try:
             with gzip.GzipFile(fileobj=io.BytesIO(stored)) as file:
                 while block := file.read(BLOCK_BYTES):
                     rows, raw_bytes, last = rows + block.count(b"\n"), raw_bytes + len(block), block
+                    is_utf8 = is_utf8 and decodes(decoder, block)
         except (EOFError, OSError, zlib.error):
-            return digest, None, raw_bytes
+            return digest, None, raw_bytes, False
         # Spark reads an unfinished last line as a line, too.
-        return digest, rows + (not last.endswith(b"\n")), raw_bytes
+        return digest, rows + (not last.endswith(b"\n")), raw_bytes, is_utf8 and decodes(decoder, b"", final=True)
 
     return measure
 
@@ -122,7 +148,8 @@ def _measures(spark: SparkSession, landing: Landing, chunks: tuple[Chunk, ...]) 
     if not chunks:
         return {}
     # The file is read by Spark and handed over, because user functions need not see a mounted volume.
-    measured = F.udf(measurer(), "sha256 STRING, rows BIGINT, raw_bytes BIGINT", useArrow=False)(F.col("content"))
+    fields = "sha256 STRING, rows BIGINT, raw_bytes BIGINT, is_utf8 BOOLEAN"
+    measured = F.udf(measurer(), fields, useArrow=False)(F.col("content"))
     files = spark.read.format("binaryFile").options(**READ_OPTIONS).load(landing.paths_of(chunks))
     found = files.select(_relative(F.col("path")).alias("path"), measured.alias("measure")).collect()
     return {row["path"]: Measure(*row["measure"]) for row in found}

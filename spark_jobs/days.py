@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from threading import Event
 from typing import TYPE_CHECKING
 
-from spark_jobs.chunks import refusals
+from spark_jobs.chunks import checked
 from spark_jobs.commits import by_day
 from spark_jobs.documents import parse_document, parse_snapshot
 from spark_jobs.errors import CommitRefused
@@ -82,9 +82,13 @@ def _verdict(
         _check_cap(landing, commit)
         if standing is not None:
             return _superseded(commit, table)
-        if refused := refusals(spark, landing, [commit]).get(commit.run_id):
+        found = checked(spark, landing, [commit])
+        if refused := found.refused.get(commit.run_id):
             raise refused
-        written = retrying(lambda: write_snapshot(spark, landing, table, commit), Event().wait, random.random)
+        utf8 = commit.run_id in found.utf8
+        written = retrying(
+            lambda: write_snapshot(spark, landing, table, commit, proven_utf8=utf8), Event().wait, random.random
+        )
     if written is None:
         return _superseded(commit, table)
     # After the table, because only a run that is in it may leave lines in the quarantine; before the receipt, because

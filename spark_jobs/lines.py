@@ -31,11 +31,15 @@ NAME_CHARACTERS_MAX: Final = 50_000
 NAME_PATTERN: Final = r'"(?:[^"\\]++|\\.)*+"(?=\s*+:)'
 
 
-def row_expression(fields: Collection[str], constants: Mapping[str, str] | None = None) -> str:
+def row_expression(
+    fields: Collection[str], constants: Mapping[str, str] | None = None, *, proven_utf8: bool = False
+) -> str:
     """SQL for the fields of the line `value`, by name and as text, as a struct; null if the line is no row.
 
     `constants` are more of its fields, as SQL. Here they are no part of the code that Spark generates and the JVM
     compiles, so that the next commit, whose constants are others, finds that code compiled.
+
+    With `proven_utf8` nobody asks again whether the line is UTF-8, which costs as much as to unzip it.
 
     Use it once: its nonce is drawn here. Lambdas bind the parsed pair, so that a line is parsed once however often it
     is looked at. SQL text instead of columns: a tree of this size costs the driver seconds of calls into the JVM.
@@ -46,16 +50,20 @@ def row_expression(fields: Collection[str], constants: Mapping[str, str] | None 
     lost = ", ".join([*(f"CAST(NULL AS STRING) AS `{name}`" for name in fields), *also])
     # Only names beyond Jackson's limit leave a legal row unread; its fields are null then.
     shortened = f"regexp_replace(value, r'{NAME_PATTERN}', '\"\"')"
+    is_utf8 = "true" if proven_utf8 else "is_valid_utf8(value)"
     return (
-        f"CASE WHEN is_valid_utf8(value) THEN coalesce({_only_object('value', fields, nonce, kept)}, "
+        f"CASE WHEN {is_utf8} THEN coalesce({_only_object('value', fields, nonce, kept)}, "
         f"CASE WHEN length(value) > {NAME_CHARACTERS_MAX} THEN {_only_object(shortened, (), nonce, lost)} END) END"
     )
 
 
-def row_generator(fields: Collection[str], constants: Mapping[str, str] | None = None) -> str:
+def row_generator(
+    fields: Collection[str], constants: Mapping[str, str] | None = None, *, proven_utf8: bool = False
+) -> str:
     """SQL that makes of each line that is a row the column `row` with its fields, and nothing of any other line."""
     # A generator drops the lines that are none, and no optimizer rule moves a second parse below it.
-    return f"explode(array_compact(array({row_expression(fields, constants)}))) AS row"
+    row = row_expression(fields, constants, proven_utf8=proven_utf8)
+    return f"explode(array_compact(array({row}))) AS row"
 
 
 def options_sql(**more: str) -> str:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from threading import Event
 from typing import TYPE_CHECKING
 
-from spark_jobs.chunks import refusals
+from spark_jobs.chunks import checked
 from spark_jobs.classifications import merge_classifications, problem_expression
 from spark_jobs.documents import parse_classification, parse_document
 from spark_jobs.errors import CommitRefused
@@ -34,7 +34,7 @@ def settle_classifications(
     started_at, table = datetime.now(UTC), settings.classifications
     # Should two files claim one run, the newer one is that run.
     runs = {commit.run_id: commit for commit in sorted(commits, key=lambda commit: commit.is_newer_than)}
-    refused = refusals(spark, landing, runs.values())
+    refused = checked(spark, landing, runs.values()).refused
     good = [commit for commit in runs.values() if commit.run_id not in refused]
     receipts = [refusal(run_id, table, reason) for run_id, reason in refused.items()]
     yield from (_handled(landing, runs[receipt.run_id], receipt, started_at) for receipt in receipts)
@@ -58,7 +58,7 @@ def _newer_full_scans(
     oldest = min(commits, key=lambda commit: commit.is_newer_than)
     names = [name for name in landing.commit_names() if name > oldest.name and name.dataset == oldest.dataset]
     scans = [scan for name in sorted(names) if (scan := _ingested_full_scan(landing, name)) is not None]
-    gone = refusals(spark, landing, scans)
+    gone = checked(spark, landing, scans).refused
     for run_id, reason in gone.items():
         say(f"run {run_id} is a full scan newer than others of this batch, which cannot be read again: {reason.reason}")
     return [scan for scan in scans if scan.run_id not in gone]

@@ -8,13 +8,17 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column; `field` is the JSON field that fills it, `as_json` keeps that field's JSON text."""
+    """One column; `field` is the JSON field that fills it, `as_json` keeps that field's JSON text.
+
+    `distinct` says that its values hardly repeat, or are too long for those that do to be kept in a dictionary.
+    """
 
     name: str
     type: str
     comment: str
     field: str | None = None
     as_json: bool = False
+    distinct: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,38 +35,42 @@ class TableSchema:
     clustered_by: str | None = None
 
 
-def _text(name: str, field: str, comment: str) -> Column:
-    return Column(name, "string", comment, field=field)
+def _text(name: str, field: str, comment: str, *, distinct: bool = False) -> Column:
+    return Column(name, "string", comment, field=field, distinct=distinct)
 
 
-def _json(field: str, comment: str) -> Column:
-    return Column(f"{field}_json", "string", f"{comment}, as JSON text", field=field, as_json=True)
+def _json(field: str, comment: str, *, distinct: bool = False) -> Column:
+    return Column(f"{field}_json", "string", f"{comment}, as JSON text", field=field, as_json=True, distinct=distinct)
 
 
 SNAPSHOT: Final = TableSchema(
     columns=(
-        _text("file_id", "fileId", "Identifier of the file in Data X-Ray"),
-        _text("file_name", "fileName", "Name of the file"),
-        _text("path", "path", "Path of the file in its data source"),
-        Column("size", "bigint", "Size in bytes; null where the served value is no 64-bit integer", field="size"),
+        _text("file_id", "fileId", "Identifier of the file in Data X-Ray", distinct=True),
+        _text("file_name", "fileName", "Name of the file", distinct=True),
+        _text("path", "path", "Path of the file in its data source", distinct=True),
+        Column(
+            "size", "bigint", "Size in bytes; null where the served value is no 64-bit integer", "size", distinct=True
+        ),
         _text("mime_type", "mimeType", "Media type"),
         _text("created_at", "createdAt", "Creation time as served"),
-        _text("last_modified_at", "lastModifiedAt", "Time of the last change as served"),
-        _text("content_sha256", "contentSha256", "SHA-256 of the file's content as served"),
+        _text("last_modified_at", "lastModifiedAt", "Time of the last change as served", distinct=True),
+        _text("content_sha256", "contentSha256", "SHA-256 of the file's content as served", distinct=True),
         _text("scan_depth", "scanDepth", "How deep Data X-Ray scanned the file"),
         _json("datasource", "Data source that holds the file"),
         _json("labels", "Labels of the file"),
         _json("extractedMetadata", "Metadata that extractors found"),
         _json("entitlements", "Who may access the file"),
         _json("dlpLabels", "Labels of data loss prevention systems"),
-        _json("annotators", "Annotators and what they found"),
+        _json("annotators", "Annotators and what they found", distinct=True),
         _json("owner", "Owner of the file"),
         _json("createdBy", "Creator of the file"),
         _json("modifiedBy", "Last editor of the file"),
         _text("metadata_extraction_status", "metadataExtractionStatus", "State of the metadata extraction"),
         _json("categories", "Categories of the file"),
         _json("coordinates", "Coordinates of the file"),
-        Column("raw_json", "string", "The whole row exactly as served, with every field that has no column"),
+        Column(
+            "raw_json", "string", "The whole row exactly as served, with every field that has no column", distinct=True
+        ),
         Column("ingestion_date", "date", "Day of the snapshot; each day is replaced whole"),
         Column("_run_id", "string", "Run that landed the row"),
         Column("_sequence", "bigint", "Order of the runs of this dataset: the higher one is newer"),

@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from spark_jobs.schemas import SNAPSHOT
+
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
@@ -39,6 +41,12 @@ LOCAL_SETTINGS: Final[dict[str, bool | float | int | str | None]] = {
     "spark.sql.parquet.compression.codec": "zstd",
     # Code that Spark generated for one commit is there for the next one; by default too little of it is kept.
     "spark.sql.codegen.cache.maxEntries": "1000",
+    # Parquet would put each value in a dictionary, see that nothing repeats, and write them all again without it.
+    **{
+        f"spark.hadoop.parquet.enable.dictionary#{column.name}": "false"
+        for column in SNAPSHOT.columns
+        if column.distinct
+    },
     # A sixth less CPU than with the JVM's own collector, whose short pauses nobody waits for here; and of the thousands
     # of methods that plan a query, fewer are compiled before they pay for it.
     "spark.driver.extraJavaOptions": "-XX:+UseParallelGC -XX:CompileThresholdScaling=4",

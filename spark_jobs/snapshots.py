@@ -33,7 +33,7 @@ def problem_expression() -> str:
     return f"CASE WHEN {row_expression(FIELDS)} IS NULL THEN '{NO_ROW}' END"
 
 
-def rows_of(lines: DataFrame, commit: SnapshotCommit) -> DataFrame:
+def rows_of(lines: DataFrame, commit: SnapshotCommit, *, proven_utf8: bool) -> DataFrame:
     """The rows of the table for the lines that are rows; other lines are left out."""
     constants = {
         "ingestion_date": f"DATE'{commit.ingestion_date}'",
@@ -41,7 +41,7 @@ def rows_of(lines: DataFrame, commit: SnapshotCommit) -> DataFrame:
         "_sequence": f"{commit.sequence}L",
         "_ingested_at": "current_timestamp()",
     }
-    rows = row_generator(FIELDS, constants)
+    rows = row_generator(FIELDS, constants, proven_utf8=proven_utf8)
     parsed = lines.selectExpr("value", "chunk", f"{MAY_QUOTE_JSON} AS may_quote_json", rows)
     own = {name: f"row.`{name}`" for name in constants} | {"raw_json": "value", "_chunk": "chunk"}
     return parsed.selectExpr(
@@ -49,15 +49,19 @@ def rows_of(lines: DataFrame, commit: SnapshotCommit) -> DataFrame:
     )
 
 
-def write_snapshot(spark: SparkSession, landing: Landing, table: Table, commit: SnapshotCommit) -> Written | None:
+def write_snapshot(
+    spark: SparkSession, landing: Landing, table: Table, commit: SnapshotCommit, *, proven_utf8: bool
+) -> Written | None:
     """Replace the commit's day; None if the table holds a newer snapshot of it, which then stays.
+
+    `proven_utf8` says that the check of the chunks found nothing in them that is not.
 
     The guard is the table's own: a transaction of the same application and no higher version is skipped, without an
     error, so the history is asked whether it happened.
     """
     ensure_table(spark, table, SNAPSHOT)
     app = f"dxr-ingest:{commit.dataset}:{commit.ingestion_date}"
-    rows = rows_of(chunk_lines(spark, landing, commit.chunks), commit)
+    rows = rows_of(chunk_lines(spark, landing, commit.chunks), commit, proven_utf8=proven_utf8)
     _replace_day(rows, table, commit, app, commit.sequence)
     recent = history(spark, table, RECENT_VERSIONS)
     if not _was_written(recent, commit) and _wins_tie(recent, landing, commit):

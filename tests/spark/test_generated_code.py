@@ -23,7 +23,7 @@ def frame(house, number: int):
     chunks = tuple(Chunk(**entry) for entry in document["chunks"])
     name = CommitName("file_metadata", number, run_id(number))
     commit = SnapshotCommit(name, date(2026, 1, number), 20, 0, chunks, (), capped=False)
-    return rows_of(chunk_lines(house.spark, Landing(house.settings.landing_path), chunks), commit)
+    return rows_of(chunk_lines(house.spark, Landing(house.settings.landing_path), chunks), commit, proven_utf8=True)
 
 
 def compiled(house) -> int:

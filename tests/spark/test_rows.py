@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from pyarrow import parquet
 
 from spark_jobs.errors import Unbalanced
+from spark_jobs.schemas import SNAPSHOT
 from spark_jobs.snapshots import write_snapshot
 from tests.spark.landing_builder import DAY, reject, rows, run_id
 
@@ -178,9 +181,29 @@ def test_lines_that_are_no_rows_are_quarantined_byte_for_byte_with_their_place(h
     assert "too long" in {row.reason for row in found}
 
 
+def test_lines_that_are_no_rows_are_found_in_a_commit_that_is_all_utf8(house):
+    lines = [line for line in NO_ROWS if line.decode(errors="replace").encode() == line]
+    assert 0 < len(lines) < len(NO_ROWS)
+    house.landing.commit(1, [[*rows(2), *lines]])
+    house.ingest()
+    assert len(house.ids()) == 2
+    assert {bytes(row.raw) for row in house.table("dxr_quarantine").collect()} == set(lines)
+
+
+def test_columns_of_values_that_hardly_repeat_have_no_dictionary_even_if_they_do(house):
+    fields = {column.field: 7 for column in SNAPSHOT.columns if column.field}
+    house.landing.commit(1, [[json.dumps(fields).encode()] * 100])
+    house.ingest()
+    (file,) = Path(house.path("file_metadata")).glob("ingestion_date=*/*.parquet")
+    group = parquet.ParquetFile(file).metadata.row_group(0)
+    columns = [group.column(place) for place in range(group.num_columns)]
+    plain = {column.path_in_schema for column in columns if not column.has_dictionary_page}
+    assert plain == {column.name for column in SNAPSHOT.columns if column.distinct}
+
+
 def test_rows_that_do_not_add_up_get_no_receipt(house, monkeypatch):
-    def miscounted(*arguments):
-        written = write_snapshot(*arguments)
+    def miscounted(*arguments, **named):
+        written = write_snapshot(*arguments, **named)
         return replace(written, rows=written.rows - 1)
 
     monkeypatch.setattr("spark_jobs.days.write_snapshot", miscounted)

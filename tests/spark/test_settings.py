@@ -17,7 +17,7 @@ from pyspark import cloudpickle
 
 from spark_jobs import ingest
 from spark_jobs.batch import IngestBatch
-from spark_jobs.chunks import measurer
+from spark_jobs.chunks import BLOCK_BYTES, measurer
 from spark_jobs.errors import ConfigurationError
 from spark_jobs.ingest import main
 from spark_jobs.settings import argument_parser, load_settings
@@ -209,14 +209,28 @@ def test_the_batch_function_can_be_sent_elsewhere():
 
 def test_what_measures_a_chunk_needs_nothing_of_this_package_where_it_runs():
     stored = gzip.compress(b"a\nb\n", mtime=0)
-    assert measurer()(stored)[1:] == (2, 4)
+    assert measurer()(stored)[1:] == (2, 4, True)
     script = (
         "import sys\nsys.modules['spark_jobs'] = None\nfrom pyspark import cloudpickle\n"
         "print(cloudpickle.loads(sys.stdin.buffer.read())(bytes.fromhex(sys.argv[1]))[1:])"
     )
     command = [sys.executable, "-c", script, stored.hex()]
     done = subprocess.run(command, input=cloudpickle.dumps(measurer()), check=True, capture_output=True)
-    assert done.stdout == b"(2, 4)\n"
+    assert done.stdout == b"(2, 4, True)\n"
+
+
+@pytest.mark.parametrize(
+    ("raw", "is_utf8"),
+    [
+        (b"x" * (BLOCK_BYTES - 1) + "é\n".encode(), True),
+        (b"x" * (BLOCK_BYTES - 1) + b"\xc3\n", False),
+        (b"\xff\n" + b"x" * BLOCK_BYTES, False),
+        ("é".encode()[:1], False),
+        (b"\xed\xa0\x80\n", False),
+    ],
+)
+def test_a_byte_that_is_no_utf8_is_seen_wherever_blocks_end(raw, is_utf8):
+    assert measurer()(gzip.compress(raw))[3] is is_utf8
 
 
 def test_signals_are_handled_in_the_main_thread_alone_and_only_while_the_stream_runs():

@@ -163,11 +163,12 @@ def _classification(part: Mapping[str, Any]) -> str:
             f"{run['files_per_s']:.0f}",
             f"{run['mb_per_s']:.1f}",
             f"{run['machine']:.0%}",
+            f"{run['tenant']:.0%}",
             f"{run['peak_mib']}",
         )
         for run in part["runs"]
     )
-    head = ("files", "datasources", "files/s", "MB/s", "cores busy (simulated tenant too)", "peak MiB")
+    head = ("files", "datasources", "files/s", "MB/s", "cores busy", "of the simulated tenant's one", "peak MiB")
     return f"### Classification\n\n{_table(head, rows)}"
 
 

@@ -64,12 +64,19 @@ async def fresh_service(
     folder: Path, rows: int, *tenant_options: str, **variables: str
 ) -> AsyncGenerator[tuple[str, asyncio.subprocess.Process]]:
     """A service that did nothing before, its address and process, over a tenant in a process of its own."""
-    tenant = (sys.executable, "-m", "tests.simulators.dxr", "--rows", str(rows), "--token", TOKEN, *tenant_options)
     async with (
-        started("tenant", folder, *tenant) as (dxr_url, _),
+        tenant_of(folder, rows, *tenant_options) as (dxr_url, _),
         service_over(dxr_url, folder, **variables) as service,
     ):
         yield service
+
+
+def tenant_of(
+    folder: Path, rows: int, *options: str
+) -> contextlib.AbstractAsyncContextManager[tuple[str, asyncio.subprocess.Process]]:
+    """A simulated tenant, its address and process."""
+    command = (sys.executable, "-m", "tests.simulators.dxr", "--rows", str(rows), "--token", TOKEN, *options)
+    return started("tenant", folder, *command)
 
 
 @contextlib.asynccontextmanager

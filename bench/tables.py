@@ -33,8 +33,9 @@ if TYPE_CHECKING:
 STORE: Final = FOLDER / "tables"
 SEED_ROWS: Final = sized(40_000, 200)  # where the seed's way still runs
 PEER_ROWS: Final = sized(450_000, 400)  # the corpus of the landing
-SEED_WARM_UPS: Final = sized(5, 0)  # what the JVM compiles does not grow with rows
+SEED_WARM_UPS: Final = sized(10, 0)  # for as long the JVM still compiles much of what plans a commit
 PEER_WARM_UPS: Final = sized(1, 0)
+SEED_ROUNDS: Final = sized(5, 1)
 ROUNDS: Final = sized(3, 1)
 BACKLOGS: Final = sized((1, 10, 100), (1, 2))
 WAITING: Final = sized(1_000, 3)
@@ -158,12 +159,12 @@ class Bench:
         finally:
             shutil.rmtree(place)
 
-    def compare(self, names: Iterable[str], rows: int, warm_ups: int) -> dict[str, list[Cost]]:
+    def compare(self, names: Iterable[str], rows: int, warm_ups: int, rounds: int) -> dict[str, list[Cost]]:
         """Snapshots in turn, after warm-ups that do not count."""
         costs: dict[str, list[Cost]] = {name: [] for name in names}
-        for number in range(warm_ups + ROUNDS):
+        for number in range(warm_ups + rounds):
             for name, counted in costs.items():
-                with self.say.status(f"{rows:,} rows, {name}, round {number + 1} of {warm_ups + ROUNDS}"):
+                with self.say.status(f"{rows:,} rows, {name}, round {number + 1} of {warm_ups + rounds}"):
                     cost = self.snapshot(name, rows)
                 if number >= warm_ups:
                     counted.append(cost)
@@ -185,11 +186,11 @@ def measured(say: Console) -> dict[str, Any]:
                 file_rows(rows, STORE / f"files-{rows}")
         with bench.running([OURS]):
             with bench.running([SEED]):
-                small = shown(say, bench.compare([OURS, SEED], SEED_ROWS, SEED_WARM_UPS), SEED_ROWS)
+                small = shown(say, bench.compare([OURS, SEED], SEED_ROWS, SEED_WARM_UPS, SEED_ROUNDS), SEED_ROWS)
             memory = {f"{SEED_ROWS:,}": bench.writers[OURS].peak_mib()}
             peers = [OURS, DELTA_RS, DELTA_RS_BEST, DUCKDB]
             with bench.running(peers):
-                large = shown(say, bench.compare(peers, PEER_ROWS, PEER_WARM_UPS), PEER_ROWS)
+                large = shown(say, bench.compare(peers, PEER_ROWS, PEER_WARM_UPS, ROUNDS), PEER_ROWS)
             memory[f"{PEER_ROWS:,}"] = bench.writers[OURS].peak_mib()
             say.print(
                 "peak MiB of the JVM with a heap of 2 GB: "

@@ -7,6 +7,7 @@ status, 409 or 412, never by the error code. There is no rename.
 from __future__ import annotations
 
 import contextlib
+import os
 from dataclasses import dataclass
 from email.utils import formatdate
 from typing import TYPE_CHECKING, Any, Final
@@ -16,7 +17,8 @@ from service.errors import UpstreamError
 from service.upstream import mapped_errors
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+    from io import FileIO
 
     from aiohttp import ClientResponse
 
@@ -63,12 +65,12 @@ class Files:
     async def put(
         self,
         path: str,
-        content: Sequence[bytes],
+        content: bytes | FileIO,
         *,
         overwrite: bool,
         before: Callable[[], Awaitable[object]] | None = None,
     ) -> bool:
-        """Store a whole file and check its size; `content` is pieces of it, in their order.
+        """Store a whole file and check its size.
 
         False: `overwrite` is not allowed and there is one already.
 
@@ -82,12 +84,12 @@ class Files:
 
         return await self._workspace.repeated(once)
 
-    async def _put(self, path: str, content: Sequence[bytes], *, overwrite: bool) -> bool:
+    async def _put(self, path: str, content: bytes | FileIO, *, overwrite: bool) -> bool:
         query = {"overwrite": "true" if overwrite else "false"}
         answer = await self._workspace.call("PUT", _FILES + path, query=query, content=content, accept=_TAKEN)
         if answer.status in _TAKEN:
             return False
-        content_bytes = sum(map(len, content))
+        content_bytes = len(content) if isinstance(content, bytes) else os.fstat(content.fileno()).st_size
         head = await self._workspace.call("HEAD", _FILES + path, accept=_MISSING)
         stored_bytes = int(head.headers.get("Content-Length", -1)) if head.status != 404 else -1
         if stored_bytes != content_bytes:

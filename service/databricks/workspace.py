@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 from dataclasses import dataclass
+from io import FileIO
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 from urllib.parse import quote
 
@@ -17,7 +19,7 @@ from service.errors import CredentialError, RefusedError, UpstreamError
 from service.upstream import CONNECT_TIMEOUT_S, Partner, mapped_errors, proxy_of, retry_after_s
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 
     from aiohttp.abc import AbstractStreamWriter
 
@@ -31,6 +33,7 @@ _RENEWALS_MAX: Final = 2
 _CALL_TIMEOUT_S: Final = 300.0
 _READ_TIMEOUT_S: Final = 60.0
 _DOCUMENT_BYTES_MAX: Final = 64 << 20
+_PIECE_BYTES: Final = 1 << 18
 DATABRICKS: Final = Partner(
     name="Databricks",
     codes="DATABRICKS",
@@ -61,18 +64,20 @@ class Answer:
         return cast("dict[str, Any]", document)
 
 
-class _Pieces(Payload):
-    """A body that is sent as the pieces that it is: put together it would be in memory twice."""
+class _File(Payload):
+    """A body that is read from an open file, from its start for each try; aiohttp's own would close it after one."""
 
-    def __init__(self, pieces: Sequence[bytes]) -> None:
-        super().__init__(pieces)
-        self._size = sum(map(len, pieces))
+    def __init__(self, file: FileIO) -> None:
+        super().__init__(file)
+        self._size = os.fstat(file.fileno()).st_size
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
-        return b"".join(self._value).decode(encoding, errors)
+        return os.pread(self._value.fileno(), self._size, 0).decode(encoding, errors)
 
     async def write(self, writer: AbstractStreamWriter) -> None:
-        for piece in self._value:
+        sent = 0
+        while piece := await asyncio.to_thread(os.pread, self._value.fileno(), _PIECE_BYTES, sent):
+            sent += len(piece)
             await writer.write(piece)
 
 
@@ -105,10 +110,10 @@ class Workspace:
         path: str,
         *,
         query: Mapping[str, str] | None = None,
-        content: Sequence[bytes] | None = None,
+        content: bytes | FileIO | None = None,
         accept: frozenset[int] = frozenset(),
     ) -> Answer:
-        """One request, tried once. A body is sent from memory: a stream that was read could not be sent again."""
+        """One request, tried once. A body is bytes or a file: a stream that was read could not be sent again."""
         try:
             async with (
                 asyncio.timeout(_CALL_TIMEOUT_S),
@@ -129,7 +134,7 @@ class Workspace:
         path: str,
         *,
         query: Mapping[str, str] | None = None,
-        content: Sequence[bytes] | None = None,
+        content: bytes | FileIO | None = None,
         headers: Mapping[str, str] | None = None,
         accept: frozenset[int] = frozenset(),
         any_type: bool = False,
@@ -155,7 +160,7 @@ class Workspace:
         method: str,
         path: str,
         query: Mapping[str, str] | None,
-        content: Sequence[bytes] | None,
+        content: bytes | FileIO | None,
         headers: Mapping[str, str] | None,
     ) -> aiohttp.ClientResponse:
         url = URL(access.host + quote(path, safe="/"), encoded=True).with_query(query or {})
@@ -163,7 +168,7 @@ class Workspace:
             return await self._session(url).request(
                 method,
                 url,
-                data=None if content is None else _Pieces(content),
+                data=_File(content) if isinstance(content, FileIO) else content,
                 headers={
                     "Accept-Encoding": "identity",
                     **({} if content is None else {"Content-Type": "application/octet-stream"}),

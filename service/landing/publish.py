@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from service.landing.documents import Chunk
     from service.landing.port import Landing
 
-# One on its way while the next one fills; a part of a volume landing waits in memory.
+# One on its way while the next one fills.
 _PARTS_AT_ONCE_MAX: Final = 2
 
 

@@ -1,37 +1,46 @@
-"""A landing in a Unity Catalog volume, over the Files API: whole parts from memory, each verified, commits once.
+"""A landing in a Unity Catalog volume, over the Files API: whole parts from temporary files, commits written once.
 
-A part is held compressed in memory until it is published: a stream that was read cannot be sent again, and the Files
-API has no rename, so a part gets its name and its bytes in one PUT.
+A part is kept until it is published: a stream that was read cannot be sent again, and the Files API has no rename, so a
+part gets its name and its bytes in one PUT. It is kept in a file, since three of them in memory were most of what a
+stream took, and without a name, so that nothing of it stays, however the process ends.
 """
 
 from __future__ import annotations
 
+import contextlib
+import os
+import tempfile
 from typing import TYPE_CHECKING
 
 from service.errors import LandingError
 from service.landing.port import Stored
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Generator
+    from io import FileIO
 
     from service.databricks.files import Files
     from service.landing.port import Before, Part
 
 
 class VolumePart:
-    """A chunk in memory, in pieces: one buffer that grows would be there twice whenever it moves."""
+    """A chunk in a file without a name in the temporary folder (`TMPDIR`, else `/tmp`)."""
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self.pieces: list[bytes] = []
+        with _mapped():
+            self.file: FileIO = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - open until it is discarded
 
     def write(self, data: bytes) -> None:
-        """Append."""
-        self.pieces.append(data)
+        """Append. Raises `LandingError`."""
+        view = memoryview(data)
+        with _mapped():
+            while view:  # a raw write may take only a part of it
+                view = view[self.file.write(view) :]
 
     def discard(self) -> None:
-        """Free the memory."""
-        self.pieces = []
+        """Close the file, which is its end."""
+        self.file.close()
 
 
 class VolumeLanding:
@@ -49,7 +58,7 @@ class VolumeLanding:
         """Store a part and check its size there. Its name is new, so that a repeat may overwrite it."""
         if not isinstance(part, VolumePart):
             raise TypeError(part)
-        held_bytes = sum(map(len, part.pieces))
+        held_bytes = os.fstat(part.file.fileno()).st_size
         if held_bytes != size_bytes:
             raise LandingError(
                 "LANDING_SIZE",
@@ -57,13 +66,13 @@ class VolumeLanding:
                 "Nothing was committed; report it with the id of the run.",
             )
         await self._make_folder_of(part.path)
-        await self._files.put(self._at(part.path), part.pieces, overwrite=True)
+        await self._files.put(self._at(part.path), part.file, overwrite=True)
         part.discard()
 
     async def put_new(self, path: str, content: bytes, before: Before | None = None) -> None:
         """Write a small file once; when there is one already, which a lost answer may mean, it is compared."""
         await self._make_folder_of(path)
-        put = await self._files.put(self._at(path), [content], overwrite=False, before=before)
+        put = await self._files.put(self._at(path), content, overwrite=False, before=before)
         if not put and await self.read(path) != content:
             raise LandingError(
                 "LANDING_CONFLICT",
@@ -101,3 +110,16 @@ class VolumeLanding:
 
     def _at(self, path: str) -> str:
         return f"{self._root}/{path}".rstrip("/")
+
+
+@contextlib.contextmanager
+def _mapped() -> Generator[None]:
+    try:
+        yield
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else type(error).__name__
+        raise LandingError(
+            "LANDING_SPOOL",
+            f"The temporary folder could not keep a chunk until it is in the volume: {reason}.",
+            "Make room in /tmp, or name another folder with TMPDIR; nothing was committed.",
+        ) from error

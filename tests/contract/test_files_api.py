@@ -14,7 +14,7 @@ from tests.simulators.databricks import DatabricksSimulator
 from tests.workspaces import connected
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from databricks.sdk import WorkspaceClient
@@ -25,7 +25,7 @@ NAMES = ("plain", "a b", "ü=1", "50%.txt", "a#b?c&d", "quote'\"")
 
 class Client(Protocol):
     async def make_directory(self, path: str) -> None: ...
-    async def put(self, path: str, content: Sequence[bytes], *, overwrite: bool) -> bool: ...
+    async def put(self, path: str, content: bytes, *, overwrite: bool) -> bool: ...
     async def read(self, path: str) -> bytes | None: ...
     async def names(self, path: str) -> dict[str, int]: ...
     async def delete(self, path: str) -> None: ...
@@ -52,11 +52,11 @@ class Sdk:
     async def make_directory(self, path: str) -> None:
         await asyncio.to_thread(self._api.create_directory, path)
 
-    async def put(self, path: str, content: Sequence[bytes], *, overwrite: bool) -> bool:
+    async def put(self, path: str, content: bytes, *, overwrite: bool) -> bool:
         from databricks.sdk.errors import Aborted, AlreadyExists
 
         try:
-            await asyncio.to_thread(self._api.upload, path, io.BytesIO(b"".join(content)), overwrite=overwrite)
+            await asyncio.to_thread(self._api.upload, path, io.BytesIO(content), overwrite=overwrite)
         except (Aborted, AlreadyExists):
             return False
         return True
@@ -105,14 +105,14 @@ async def test_what_one_writes_the_other_finds(writer: str, reader: str, clients
     write, read = clients[writer], clients[reader]
     await write.make_directory(f"{ROOT}/deep/er")
     for name in NAMES:
-        assert await write.put(f"{ROOT}/deep/er/{name}", [name.encode()], overwrite=False)
+        assert await write.put(f"{ROOT}/deep/er/{name}", name.encode(), overwrite=False)
     assert await read.names(f"{ROOT}/deep/er") == {name: len(name.encode()) for name in NAMES}
     for name in NAMES:
         path = f"{ROOT}/deep/er/{name}"
         assert await read.read(path) == name.encode()
-        assert not await read.put(path, [b"another"], overwrite=False)
+        assert not await read.put(path, b"another", overwrite=False)
         assert await write.read(path) == name.encode()
-        assert await read.put(path, [b"another"], overwrite=True)
+        assert await read.put(path, b"another", overwrite=True)
         assert await write.read(path) == b"another"
         await read.delete(path)
         assert await write.read(path) is None

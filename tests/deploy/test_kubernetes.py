@@ -73,7 +73,7 @@ def test_every_manifest_is_right(folder):
         ("base/settings.env", "DRAIN_SECONDS=15", "DRAIN_SECONDS=30", "drain of 30 s does not fit"),
         ("base/deployment.yaml", 'limits: {cpu: "2", memory: 1Gi}', 'limits: {cpu: "2"}', "lacks requests or limits"),
         ("base/deployment.yaml", "dxr-ingest:0.1.0", "dxr-ingest:latest", "is not that of version"),
-        ("base/deployment.yaml", "{sizeLimit: 64Mi}", "{}", "has no size limit"),
+        ("base/deployment.yaml", "{sizeLimit: 1Gi}", "{}", "has no size limit"),
         ("base/cronjobs.yaml", "classify, --server", "classify, --servers", "command line is wrong"),
         ("base/cronjobs.yaml", "http://dxr-ingest:8080", "http://dxr:8080", "it calls http://dxr:8080"),
         ("base/cronjobs.yaml", "activeDeadlineSeconds: 43200", "activeDeadlineSeconds: 72000", "on the next day"),

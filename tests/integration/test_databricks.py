@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -24,7 +26,6 @@ from tests.workspaces import PASSING, connected, service_principal
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from pathlib import Path
 
     from service.wiring import Service
     from tests.conftest import MakeSettings
@@ -161,11 +162,11 @@ async def test_what_only_looks_like_success_is_none(fault: Any, tmp_path: Path) 
         databricks.volume("main", "dxr", "landing")
         databricks.faults.always(fault, on=puts)
         with pytest.raises(UpstreamError) as caught:
-            await Files(workspace).put(f"{LANDING}/a", [b"abc"], overwrite=True)
+            await Files(workspace).put(f"{LANDING}/a", b"abc", overwrite=True)
         assert exit_code(caught.value.code) == 5
         databricks.faults.clear()
         databricks.faults.next(fault, on=puts)
-        assert await Files(workspace).put(f"{LANDING}/a", [b"abc"], overwrite=True)
+        assert await Files(workspace).put(f"{LANDING}/a", b"abc", overwrite=True)
         assert (tmp_path / "main/dxr/landing/a").read_bytes() == b"abc"
 
 
@@ -181,14 +182,32 @@ async def test_a_commit_of_somebody_else_is_not_overwritten(tmp_path: Path) -> N
         assert (tmp_path / "main/dxr/landing/commits/a.json").read_bytes() == b"theirs"
 
 
-async def test_pieces_are_stored_as_one_file(tmp_path: Path) -> None:
+async def test_a_file_is_sent_from_its_start_at_each_try(tmp_path: Path) -> None:
     async with DatabricksSimulator(tmp_path) as databricks, connected(databricks) as workspace:
         databricks.volume("main", "dxr", "landing")
         files = Files(workspace)
-        for number, pieces in enumerate(([], [b""], [b"a", b"", b"b" * 3_000_000, b"c"])):
+        for number, content in enumerate((b"", b"a", b"a" + b"b" * 3_000_000 + b"c")):
             path = f"{LANDING}/{number}"
-            assert await files.put(path, pieces, overwrite=True)
-            assert await files.read(path) == b"".join(pieces)
+            databricks.faults.next(faults.status(503), on=puts)
+            with tempfile.TemporaryFile(buffering=0) as file:
+                file.write(content)
+                assert await files.put(path, file, overwrite=True)
+            assert await files.read(path) == content
+
+
+async def test_a_full_temporary_folder_is_an_error_with_advice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with DatabricksSimulator(tmp_path) as databricks, connected(databricks) as workspace:
+        landing = VolumeLanding(LANDING, Files(workspace))
+        part = landing.new_part("chunks/a")
+        part.file.close()
+        with Path("/dev/full").open("wb", buffering=0) as part.file, pytest.raises(LandingError) as caught:  # noqa: ASYNC230
+            part.write(b"x")
+        assert caught.value.code == "LANDING_SPOOL"
+        part.discard()
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+        with pytest.raises(LandingError) as caught:
+            landing.new_part("chunks/a")
+        assert "TMPDIR" in caught.value.hint
 
 
 async def test_names_of_any_kind_go_there_and_back(tmp_path: Path) -> None:
@@ -197,7 +216,7 @@ async def test_names_of_any_kind_go_there_and_back(tmp_path: Path) -> None:
         files = Files(workspace)
         for name in ("a b", "ü=1", "50%.txt", "%41", "a#b?c&d", "quote'\"", "plus+", "semi;colon:at@"):
             path = f"{LANDING}/{name}"
-            assert await files.put(path, [name.encode()], overwrite=True)
+            assert await files.put(path, name.encode(), overwrite=True)
             assert await files.read(path) == name.encode()
         listed = [entry.name async for page in files.pages(LANDING) for entry in page]
         assert "50%.txt" in listed
@@ -224,7 +243,7 @@ class TestSigningIn:
                         patch.setenv(name, value)
                     async with connected(databricks, credentials) as workspace:
                         assert await workspace.sign_in() == databricks.url
-                        assert await Files(workspace).put(f"{LANDING}/a", [b"x"], overwrite=True)
+                        assert await Files(workspace).put(f"{LANDING}/a", b"x", overwrite=True)
 
     async def test_a_refused_token_is_replaced_once_for_all_who_were_refused(self, tmp_path: Path) -> None:
         async with DatabricksSimulator(tmp_path) as databricks, connected(databricks) as workspace:

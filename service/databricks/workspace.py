@@ -72,7 +72,7 @@ class _File(Payload):
         self._size = os.fstat(file.fileno()).st_size
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
-        return os.pread(self._value.fileno(), self._size, 0).decode(encoding, errors)
+        return os.pread(self._value.fileno(), self._size or 0, 0).decode(encoding, errors)
 
     async def write(self, writer: AbstractStreamWriter) -> None:
         sent = 0

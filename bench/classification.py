@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 MANY_FILES: Final = sized(10_000, 60)
-FILES: Final = sized(1_600, 20)
+FILES: Final = sized(3_200, 20)
 LANES: Final = sized((1, 2, 4, 8), (1, 2))
 FILES_PER_JOB: Final = sized(25, 5)
 SAME_NAMES: Final = 200

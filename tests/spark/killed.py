@@ -16,8 +16,8 @@ def die_after(step: str) -> None:
     room = days if hasattr(days, step) else batch
     done = getattr(room, step)
 
-    def last_step(*arguments):
-        done(*arguments)
+    def last_step(*arguments, **named):
+        done(*arguments, **named)
         for child in psutil.Process().children(recursive=True):
             child.kill()
         os.kill(os.getpid(), signal.SIGKILL)

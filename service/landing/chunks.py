@@ -140,6 +140,8 @@ class _OpenChunk:
         self._compressed: list[bytes] = []
 
     def write(self, lines: bytes, count: int) -> None:
+        if len(lines) >= _BLOCK_BYTES_MIN:  # it is not copied to be joined to what waits
+            self._compress()
         self._rows += count
         self.raw_bytes += len(lines)
         self._raw.append(lines)

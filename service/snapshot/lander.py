@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -17,16 +18,16 @@ from service.snapshot.quick import QuickCheck, Rows
 from service.snapshot.rows import DEPTH_MAX, RowSorter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
     from concurrent.futures import Executor
 
     from service.landing.documents import Chunk
     from service.landing.port import Landing
-    from service.snapshot.lines import LongLine
     from service.snapshot.progress import Progress
-    from service.snapshot.rows import Counts, Sorted
+    from service.snapshot.rows import Counts, Lines, Sorted
 
-BLOCK_BYTES: Final = 3 << 18
+# Each block is handed to another thread, which waits for the interpreter when it comes back (docs/decisions/0028).
+BLOCK_BYTES: Final = 3 << 19
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,13 +109,16 @@ class RowLander:
                 self._begin(self._land_inflated)
                 await self._until_landed()
             return
+        if self._splitter.holds_a_lone_line:  # to be waited for anyhow: so it is not in memory beside other blocks
+            await self._until_landed()
         began_s = self._now_s()
-        lines = [*self._proven(block)]
+        lines = deque(self._proven(block))
         block.clear()
         self.sorting_s += self._now_s() - began_s
+        doubtful = not all(isinstance(some, Rows) for some in lines)
         await self._until_landed(but=1)
-        self._begin(lambda: self._land(lines))
-        if block_bytes < BLOCK_BYTES or not all(isinstance(some, Rows) for some in lines):
+        self._begin(lambda: self._land(_popped(lines)))
+        if block_bytes < BLOCK_BYTES or doubtful:
             await self._until_landed()
 
     async def finish(self) -> Contents:
@@ -163,7 +167,7 @@ class RowLander:
         self._progress.stored_bytes = sum(chunk.stored_bytes for chunk in chunks)
         self._progress.chunks = len(chunks)
 
-    def _proven(self, pieces: list[bytes]) -> Iterator[Rows | bytes | LongLine]:
+    def _proven(self, pieces: list[bytes]) -> Iterator[Lines]:
         for some in self._splitter.feed(pieces):
             if isinstance(some, bytes):
                 yield from self._quick.sifted(some)
@@ -182,11 +186,12 @@ class RowLander:
                 self._inflated = None
         return self._land(self._proven(pieces))
 
-    def _land(self, lines: Iterable[Rows | bytes | LongLine]) -> Landed:
+    def _land(self, lines: Iterator[Lines]) -> Landed:
         sealed: list[SealedChunk] = []
         stored_s, began_s = 0.0, self._now_s()
         for some in lines:
             found = self._sorter.feed([some])
+            del some  # a line of megabytes is not held beside its row
             sorted_s = self._now_s()
             sealed += self._store(found)
             stored_s += self._now_s() - sorted_s
@@ -209,6 +214,11 @@ class RowLander:
         if found.rejects:
             encoded = [msgspec.json.encode(reject) for reject in found.rejects]
             yield from self._rejects.write(b"\n".join([*encoded, b""]), len(encoded))
+
+
+def _popped(lines: deque[Lines]) -> Iterator[Lines]:
+    while lines:
+        yield lines.popleft()
 
 
 def _is_rejects(chunk: Chunk) -> bool:

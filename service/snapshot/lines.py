@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 BOM = b"\xef\xbb\xbf"
 BLANK = b" \t\r"
+# A line of which more than this is held comes alone.
+_APART_BYTES: Final = 1 << 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +26,13 @@ class LongLine:
     sha256: str
     first: bytes = b""
     last: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class LoneLine:
+    r"""A line of many pieces, without its ``\n``: joined to nothing else, since each copy of it is a large one."""
+
+    data: bytes
 
 
 class _Measure:
@@ -54,18 +63,24 @@ class LineSplitter:
 
     def __init__(self, line_bytes_max: int) -> None:
         self._line_bytes_max = line_bytes_max
+        self._apart_bytes = min(_APART_BYTES, line_bytes_max)
         self._begun = False
         self._held: list[bytes] = []
         self._held_bytes = 0
         self._long: _Measure | None = None
 
-    def feed(self, pieces: list[bytes]) -> list[bytes | LongLine]:
+    @property
+    def holds_a_lone_line(self) -> bool:
+        """Whether so much of a line has come that it will come alone."""
+        return self._held_bytes > self._apart_bytes
+
+    def feed(self, pieces: list[bytes]) -> list[bytes | LoneLine | LongLine]:
         """The lines that end in these pieces of the stream."""
         if not self._begun:
             pieces = [self._without_bom(b"".join(pieces))]
-        found: list[bytes | LongLine] = []
-        if self._long is not None:
-            pieces = self._end_of_long(pieces, found)
+        found: list[bytes | LoneLine | LongLine] = []
+        if self.holds_a_lone_line:
+            pieces = self._end_of_held(pieces, found)
         for number in reversed(range(len(pieces))):
             end = pieces[number].rfind(b"\n") + 1
             if end:
@@ -82,15 +97,16 @@ class LineSplitter:
         r"""What came after the last ``\n``: the torn tail, or a last line that simply lacks its newline."""
         return self._take_held()
 
-    def _end_of_long(self, pieces: list[bytes], found: list[bytes | LongLine]) -> list[bytes]:
-        """The pieces behind the long line that has begun; all of them belong to it when it does not end in them."""
+    def _end_of_held(self, pieces: list[bytes], found: list[bytes | LoneLine | LongLine]) -> list[bytes]:
+        """The pieces behind the line that has begun; all of them belong to it when it does not end in them."""
         for number, piece in enumerate(pieces):
             end = piece.find(b"\n")
             if end < 0:
                 self._hold(piece)
                 continue
             self._hold(piece[:end])
-            found.append(self._take_held())
+            line = self._take_held()
+            found.append(LoneLine(line) if isinstance(line, bytes) else line)
             return [piece[end + 1 :], *pieces[number + 1 :]]
         return []
 

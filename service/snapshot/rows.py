@@ -11,12 +11,12 @@ import hashlib
 import itertools
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import msgspec
 
 from service.errors import UpstreamError
-from service.snapshot.lines import BLANK, LongLine
+from service.snapshot.lines import BLANK, LoneLine, LongLine
 from service.snapshot.quick import QuickCheck, Rows, brackets_of
 
 if TYPE_CHECKING:
@@ -30,8 +30,6 @@ _PIECE_BYTES: Final = 1 << 16
 _OBJECT: Final = ord("{")
 _NO_STRUCTURE: Final = bytes(set(range(256)) - set(b'"[]{}'))
 _NO_BACKSLASH: Final = re.compile(rb"[^\\]")
-_ALIKE: Final = bytes.maketrans(b"{}", b"[]")
-_PASSES: Final = 16
 _STEPS: Final = [(byte in b"[{") - (byte in b"]}") for byte in range(256)]
 
 NOT_JSON: Final = "NOT_JSON"
@@ -94,6 +92,10 @@ class Sorted:
 
     rows: list[Rows] = field(default_factory=list[Rows])
     rejects: list[Reject] = field(default_factory=list[Reject])
+
+
+# What the quick check vouched for, what it did not, and the lines that were too long for it.
+Lines: TypeAlias = Rows | bytes | LoneLine | LongLine
 
 
 def flaw_of(line: bytes) -> str | None:
@@ -162,14 +164,26 @@ def _brackets(line: bytes) -> Iterator[bytes]:
 
 
 def _is_shallow(line: bytes) -> bool:
-    """Whether pairs of brackets vanish in so few passes that they cannot be nested too deep; so it is nearly always."""
-    rest = b""
-    for brackets in _brackets(line):
-        rest += brackets.translate(_ALIKE)
-        for _ in range(_PASSES):
-            rest = rest.replace(b"[]", b"")
-        if len(rest) > _PASSES:
-            return False
+    """Whether a line of JSON is nested no deeper than DEPTH_MAX; False also when nothing can be said.
+
+    msgspec says it: inside so many arrays that it would take DEPTH_MAX levels more and not one above them. How many it
+    takes depends on who calls it, so it is asked first.
+    """
+    levels = 1
+    while _takes(2 * levels):
+        levels *= 2
+    step = levels
+    while step := step // 2:
+        if _takes(levels + step):
+            levels += step
+    return levels >= DEPTH_MAX and _takes(levels - DEPTH_MAX, line)
+
+
+def _takes(levels: int, inside: bytes = b"") -> bool:
+    try:
+        _decode(b"".join((b"[" * levels, inside, b"]" * levels)))
+    except RecursionError:
+        return False
     return True
 
 
@@ -215,7 +229,7 @@ class RowSorter:
         self._row_bytes_max = row_bytes_max
         self._record_cap = record_cap
         self._quick = QuickCheck(row_bytes_max, DEPTH_MAX)
-        self._last_rows: Rows | None = None
+        self._last_row: Rows | None = None
         self._first_flaw: str | None = None
         self.counts = Counts()
 
@@ -224,12 +238,14 @@ class RowSorter:
         """Whether the asked number of rows was reached: nothing after it is looked at."""
         return self._record_cap is not None and self.counts.rows >= self._record_cap
 
-    def feed(self, lines: Iterable[Rows | bytes | LongLine]) -> Sorted:
+    def feed(self, lines: Iterable[Lines]) -> Sorted:
         r"""Sort whole lines: rows that `QuickCheck.sifted` vouched for, and lines with their ``\n``."""
         out = Sorted()
         for some in lines:
             if isinstance(some, LongLine):
                 self._sort_each([some], out)
+            elif isinstance(some, LoneLine):
+                self._sort_each([some.data], out)
             elif isinstance(some, bytes):
                 self._sort_each(some.split(b"\n")[:-1], out, some)
             elif self._has_room_for(some.count):
@@ -252,7 +268,7 @@ class RowSorter:
                 f"The stream of DXR ended inside line {self.counts.served_lines}.",
                 "Nothing was committed. Look for what ends long answers (proxies, restarts), then start it again.",
             )
-        if self._last_rows and _is_error(self._last_rows.last()):
+        if self._last_row and _is_error(self._last_row.data):
             raise _no_ndjson("an error object")
         return out
 
@@ -274,7 +290,7 @@ class RowSorter:
             self._take(Rows(together if unchanged else b"\n".join([*rows, b""]), len(rows)), out)
 
     def _take(self, rows: Rows, out: Sorted) -> None:
-        self._last_rows = rows
+        self._last_row = rows.last()
         self.counts.raw_bytes += len(rows.data)
         out.rows.append(rows)
 

@@ -24,14 +24,17 @@ if TYPE_CHECKING:
 
 FOLDER = "chunks/file_metadata/2026-01-01/run/attempt-01"
 LIMITS = Limits(1 << 20, 3 << 20)
+BIG = b'{"a":"' + b"x" * 900_000 + b'"}'
 ODD = [b"", b"no json", b'{"a":"\\ud800"}', b"[1]", b'{"a":"' + b"x" * (1 << 20) + b'"}', b"\t"]
 
 
 def body() -> bytes:
-    """Some 20 MB of rows, now and then a line that nobody vouches for."""
+    """Some 20 MB of rows, a few of them big ones, now and then a line that nobody vouches for."""
     lines = b"".join(GeneratedFiles(8_000, seed=3).blocks()).splitlines()
     for number, place in enumerate(range(0, len(lines), 900)):
         lines.insert(place, ODD[number % len(ODD)])
+    for place in (1000, 4000, 4001):
+        lines.insert(place, BIG)
     return b"\n".join([*lines, b""])
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+from unittest import mock
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.snapshot.lines import BLANK, BOM, LineSplitter, LongLine
+from service.snapshot import lines as module
+from service.snapshot.lines import BLANK, BOM, LineSplitter, LoneLine, LongLine
 
 LIMIT = 12
 BODIES = st.lists(st.sampled_from([b"\n", b"\r\n", b"a", b"{}", b" ", BOM, b"0123456789abcdef", b"\xe2\x80\xa8"])).map(
@@ -26,13 +28,15 @@ def split(body: bytes, cuts: list[int], at_once: int, limit: int) -> tuple[list[
     return lines, splitter.finish()
 
 
-def singly(stretches: list[bytes | LongLine]) -> list[bytes | LongLine]:
-    """Each line of the stretches, without its newline."""
-    return [
-        line
-        for stretch in stretches
-        for line in ([stretch] if isinstance(stretch, LongLine) else stretch.split(b"\n")[:-1])
-    ]
+def singly(found: list[bytes | LoneLine | LongLine]) -> list[bytes | LongLine]:
+    """Each line, without its newline."""
+    lines: list[bytes | LongLine] = []
+    for some in found:
+        if isinstance(some, bytes):
+            lines += some.split(b"\n")[:-1]
+        else:
+            lines.append(some.data if isinstance(some, LoneLine) else some)
+    return lines
 
 
 def measured(line: bytes) -> LongLine:
@@ -45,9 +49,16 @@ def model(body: bytes, limit: int) -> tuple[list[bytes | LongLine], bytes | Long
     return lines, tail
 
 
-@given(BODIES, st.lists(st.integers(min_value=0, max_value=1000)), st.integers(1, 4), st.sampled_from([LIMIT, 1000]))
-def test_cuts_make_no_difference(body: bytes, cuts: list[int], at_once: int, limit: int) -> None:
-    lines, tail = split(body, cuts, at_once, limit)
+@given(
+    BODIES,
+    st.lists(st.integers(min_value=0, max_value=1000)),
+    st.integers(1, 4),
+    st.sampled_from([LIMIT, 1000]),
+    st.sampled_from([0, 5, 1000]),
+)
+def test_cuts_make_no_difference(body: bytes, cuts: list[int], at_once: int, limit: int, apart: int) -> None:
+    with mock.patch.object(module, "_APART_BYTES", apart):
+        lines, tail = split(body, cuts, at_once, limit)
     if body in {BOM[:1], BOM[:2]}:  # half a BOM at the end of everything is a torn tail
         assert (lines, tail) == ([], body)
     else:
@@ -60,3 +71,15 @@ def test_a_long_line_is_measured_and_not_held() -> None:
         assert splitter.feed([b"x" * 100]) == []
         assert sum(map(len, splitter._held)) <= LIMIT + 100
     assert splitter.feed([b"\nok\n"]) == [measured(b"x" * 100_000), b"ok\n"]
+
+
+def test_a_line_of_many_pieces_comes_alone() -> None:
+    splitter = LineSplitter(1 << 20)
+    assert splitter.feed([b"before\n" + b"x" * 200_000]) == [b"before\n"]
+    assert not splitter.holds_a_lone_line
+    assert splitter.feed([b"y" * 100_000]) == []
+    assert splitter.holds_a_lone_line
+    found = splitter.feed([b"z", b"\nafter\n", b"tail"])
+    assert found == [LoneLine(b"x" * 200_000 + b"y" * 100_000 + b"z"), b"after\n"]
+    assert not splitter.holds_a_lone_line
+    assert splitter.finish() == b"tail"

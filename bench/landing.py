@@ -80,8 +80,6 @@ def compared(say: Console, work: Path, whole_url: str, tenth_url: str, one_url: 
     costs: dict[str, list[Cost]] = {name: [] for name in contenders}
     for number in range(ROUNDS):
         for name, (_, run) in contenders.items():
-            if number and name.startswith("requests"):
-                continue  # it takes minutes, and its ratio is far from the limit
             with say.status(f"{name}, round {number + 1} of {ROUNDS}"):
                 costs[name].append(run())
     table = Table("contender", "CPU s/GB", "MB/s", "peak MiB", box=None)

@@ -59,10 +59,10 @@ class Landed:
 class RowLander:
     """Takes blocks as they come, proves most of their rows at once and has a thread land them.
 
-    Proving holds the interpreter wherever it is done and takes about a millisecond a block: it is done on the event
+    Proving holds the interpreter wherever it is done and takes about two milliseconds a block: it is done on the event
     loop, while the bytes are in its core's cache. Compressing and storing leave the interpreter alone: they are done by
     the thread, and so is all that may take long, which is to inflate, and to sort lines that are not proven
-    (docs/decisions/0024). At most one block of proven rows waits while another one is landed; one part per kind is open
+    (docs/decisions/0024). At most one block waits while another one is landed; one part per kind is open
     and two are being published: memory does not grow with the stream. A compressed block may grow a thousandfold:
     `watch` is called between its pieces and may raise. `sorting_s` adds up the seconds in which bytes were proven and
     sorted, and not those in which they were stored or published.
@@ -99,7 +99,10 @@ class RowLander:
         self._under_way: list[asyncio.Future[Landed]] = []
 
     async def feed(self, block: list[bytes]) -> None:
-        """Take a block over, so that it is empty afterwards. A small one is waited for: its rows count at once."""
+        """Take a block over, so that it is empty afterwards.
+
+        A small one is waited for, so that its rows count at once, and so are the first ones, which tell what this is.
+        """
         block_bytes = sum(map(len, block))
         self._progress.wire_bytes += block_bytes
         if self._decoder.inflates:
@@ -109,16 +112,13 @@ class RowLander:
                 self._begin(self._land_inflated)
                 await self._until_landed()
             return
-        if self._splitter.holds_a_lone_line:  # to be waited for anyhow: so it is not in memory beside other blocks
-            await self._until_landed()
         began_s = self._now_s()
         lines = deque(self._proven(block))
         block.clear()
         self.sorting_s += self._now_s() - began_s
-        doubtful = not all(isinstance(some, Rows) for some in lines)
         await self._until_landed(but=1)
         self._begin(lambda: self._land(_popped(lines)))
-        if block_bytes < BLOCK_BYTES or doubtful:
+        if block_bytes < BLOCK_BYTES or not self.rows:
             await self._until_landed()
 
     async def finish(self) -> Contents:

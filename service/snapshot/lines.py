@@ -69,17 +69,12 @@ class LineSplitter:
         self._held_bytes = 0
         self._long: _Measure | None = None
 
-    @property
-    def holds_a_lone_line(self) -> bool:
-        """Whether so much of a line has come that it will come alone."""
-        return self._held_bytes > self._apart_bytes
-
     def feed(self, pieces: list[bytes]) -> list[bytes | LoneLine | LongLine]:
         """The lines that end in these pieces of the stream."""
         if not self._begun:
             pieces = [self._without_bom(b"".join(pieces))]
         found: list[bytes | LoneLine | LongLine] = []
-        if self.holds_a_lone_line:
+        if self._held_bytes > self._apart_bytes:
             pieces = self._end_of_held(pieces, found)
         for number in reversed(range(len(pieces))):
             end = pieces[number].rfind(b"\n") + 1

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from isal import igzip
 
-from service.errors import LandingError
+from service.errors import LandingError, UpstreamError
 from service.landing.folder import FolderLanding, FolderPart
 from service.snapshot.lander import BLOCK_BYTES, Contents, Limits, RowLander
 from service.snapshot.progress import Progress
@@ -98,6 +98,24 @@ async def test_rows_and_rejects_are_in_their_order(
         "stored_bytes": sum(chunk.stored_bytes for chunk in contents.chunks),
         "chunks": len(contents.chunks),
     }
+
+
+async def test_what_the_answer_is_shows_before_more_of_it_is_asked_for(tmp_path: Path) -> None:
+    page = b"<html>\n" + b"<p>sign in first</p>\n" * (BLOCK_BYTES // 20)
+    with ThreadPoolExecutor(1) as thread:
+        lander = RowLander(
+            FolderLanding(tmp_path),
+            FOLDER,
+            LIMITS,
+            content_encoding="",
+            record_cap=None,
+            thread=thread,
+            progress=Progress(),
+            watch=lambda _: None,
+        )
+        with pytest.raises(UpstreamError, match="markup"):
+            await lander.feed([page])
+        await lander.discard()
 
 
 class Full(FolderLanding):

@@ -14,7 +14,7 @@ from service.dxr.inflate import decoder_for
 from service.landing.chunks import ChunkWriter, SealedChunk
 from service.landing.publish import PartPublisher
 from service.snapshot.lines import LineSplitter
-from service.snapshot.quick import QuickCheck, Rows
+from service.snapshot.quick import QuickCheck
 from service.snapshot.rows import DEPTH_MAX, RowSorter
 
 if TYPE_CHECKING:

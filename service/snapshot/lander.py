@@ -62,10 +62,10 @@ class RowLander:
     Proving holds the interpreter wherever it is done and takes about two milliseconds a block: it is done on the event
     loop, while the bytes are in its core's cache. Compressing and storing leave the interpreter alone: they are done by
     the thread, and so is all that may take long, which is to inflate, and to sort lines that are not proven
-    (docs/decisions/0024). At most one block waits while another one is landed; one part per kind is open
-    and two are being published: memory does not grow with the stream. A compressed block may grow a thousandfold:
-    `watch` is called between its pieces and may raise. `sorting_s` adds up the seconds in which bytes were proven and
-    sorted, and not those in which they were stored or published.
+    (docs/decisions/0024, 0028). At most one block waits while another one is landed; one part per kind is open and two
+    are being published: memory does not grow with the stream. A compressed block may grow a thousandfold: `watch` is
+    called between its pieces and may raise. `sorting_s` adds up the seconds in which bytes were proven and sorted, and
+    not those in which they were stored or published.
     """
 
     def __init__(

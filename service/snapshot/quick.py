@@ -97,7 +97,7 @@ class QuickCheck:
             return 0
         document = b"".join((self._before, lines, self._after)).replace(b"\n", self._between)
         grown_bytes = len(document) - len(self._before) - len(lines) - len(self._after)
-        # Each line has made it grow, also a blank or a torn one.
+        # Each line has made it grow, also a blank or a torn one: a window of blank ones to 4 MiB, before it is refused.
         if grown_bytes != count * (len(self._between) - 1):
             return 0
         try:

@@ -57,8 +57,8 @@ class LineSplitter:
     r"""Splits a stream at byte ``\n`` alone (U+2028, U+0085 and lone ``\r`` are legal inside a row).
 
     Whole lines come as they lie: several in one stretch, each with its ``\n``. The stream's leading BOM is part of no
-    line. A line longer than `line_bytes_max` comes out as a `LongLine`; no more than that many bytes are held, beside
-    the pieces just fed.
+    line. A large line that took several feeds comes out as a `LoneLine`, one longer than `line_bytes_max` as a
+    `LongLine`; no more than that many bytes are held, beside the pieces just fed.
     """
 
     def __init__(self, line_bytes_max: int) -> None:

@@ -44,6 +44,18 @@ def brackets_of(line: bytes) -> int:
     return _count_of_any(line, _BRACKETS)
 
 
+def deepest(takes: Callable[[int], bool]) -> int:
+    """How many levels a parser takes, by asking it."""
+    depth = 1
+    while takes(2 * depth):
+        depth *= 2
+    step = depth
+    while step := step // 2:
+        if takes(depth + step):
+            depth += step
+    return depth
+
+
 class QuickCheck:
     """One stream's checker: its parser's memory is used again, so it belongs to one thread at a time."""
 
@@ -59,7 +71,7 @@ class QuickCheck:
         # Nobody who writes rows can know this name.
         self._name = secrets.token_hex(8)
         # So deep inside arrays that a row above `depth_max` is too deep for simdjson itself.
-        around = max(0, self._deepest() - depth_max - 1)
+        around = max(0, deepest(self._takes) - depth_max - 1)
         self._inside = "/0" * around
         self._before = b'%b{"%b":' % (b"[" * around, self._name.encode())
         self._between = b',"%b":' % self._name.encode()
@@ -119,17 +131,6 @@ class QuickCheck:
         except (ValueError, RuntimeError):
             return False
         return len(line) <= self._shallow_bytes or brackets_of(line) <= self._depth_max
-
-    def _deepest(self) -> int:
-        """How many levels simdjson takes."""
-        depth = 1
-        while self._takes(2 * depth):
-            depth *= 2
-        step = depth
-        while step := step // 2:
-            if self._takes(depth + step):
-                depth += step
-        return depth
 
     def _takes(self, depth: int) -> bool:
         try:

@@ -17,7 +17,7 @@ import msgspec
 
 from service.errors import UpstreamError
 from service.snapshot.lines import BLANK, LoneLine, LongLine
-from service.snapshot.quick import QuickCheck, Rows, brackets_of
+from service.snapshot.quick import QuickCheck, Rows, brackets_of, deepest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -166,17 +166,12 @@ def _brackets(line: bytes) -> Iterator[bytes]:
 def _is_shallow(line: bytes) -> bool:
     """Whether a line of JSON is nested no deeper than DEPTH_MAX; False also when nothing can be said.
 
-    msgspec says it: inside so many arrays that it would take DEPTH_MAX levels more and not one above them. How many it
-    takes depends on who calls it, so it is asked first.
+    msgspec says it: inside so many arrays that it takes DEPTH_MAX levels more, and not one above them.
     """
-    levels = 1
-    while _takes(2 * levels):
-        levels *= 2
-    step = levels
-    while step := step // 2:
-        if _takes(levels + step):
-            levels += step
-    return levels >= DEPTH_MAX and _takes(levels - DEPTH_MAX, line)
+    around = max(0, deepest(_takes) - DEPTH_MAX)
+    while _takes(around + DEPTH_MAX + 1):  # the deeper the calls, the less it takes: only what it refuses here counts
+        around += 1
+    return _takes(around, line)
 
 
 def _takes(levels: int, inside: bytes = b"") -> bool:

@@ -101,21 +101,12 @@ async def test_rows_and_rejects_are_in_their_order(
 
 
 async def test_what_the_answer_is_shows_before_more_of_it_is_asked_for(tmp_path: Path) -> None:
-    page = b"<html>\n" + b"<p>sign in first</p>\n" * (BLOCK_BYTES // 20)
-    with ThreadPoolExecutor(1) as thread:
-        lander = RowLander(
-            FolderLanding(tmp_path),
-            FOLDER,
-            LIMITS,
-            content_encoding="",
-            record_cap=None,
-            thread=thread,
-            progress=Progress(),
-            watch=lambda _: None,
-        )
-        with pytest.raises(UpstreamError, match="markup"):
-            await lander.feed([page])
-        await lander.discard()
+    def blocks() -> Generator[list[bytes]]:
+        yield [b"<html>\n" + b"<p>sign in first</p>\n" * (BLOCK_BYTES // 20)]
+        pytest.fail("more was asked for")
+
+    with pytest.raises(UpstreamError, match="markup"):
+        await landed(FolderLanding(tmp_path), blocks(), Progress())
 
 
 class Full(FolderLanding):

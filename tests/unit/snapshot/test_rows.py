@@ -92,6 +92,14 @@ def test_wide_rows_are_shallow_and_deep_ones_are_not(depth: int, around: int) ->
     assert _is_shallow(line) == (depth <= DEPTH_MAX)
 
 
+@pytest.mark.parametrize("frames", [0, 1, 100, 400, 700])
+def test_no_deep_row_is_shallow_however_deep_the_calls_are(frames: int) -> None:
+    if frames:
+        test_no_deep_row_is_shallow_however_deep_the_calls_are(frames - 1)
+    else:
+        assert not _is_shallow(b"[" * (DEPTH_MAX + 1) + b"]" * (DEPTH_MAX + 1))
+
+
 @given(st.lists(DEEP), st.text(st.sampled_from('[]{}",x ')))
 def test_an_array_is_closed_where_it_ends(value: list[object], behind: str) -> None:
     line = json.dumps(value).encode()

@@ -72,10 +72,15 @@ def source(path: Path) -> tuple[str, ...]:
 def compared(say: Console, work: Path, whole_url: str, tenth_url: str, one_url: str) -> dict[str, Any]:
     idle = is_idle()
     gb = landed(work, whole_url)[1] / 1e9  # also brings the corpus into the page cache
+    stored = str(work / "seed.jsonl.gz")
     contenders: dict[str, tuple[float, Callable[[], Cost]]] = {
         "dxr-ingest snapshot": (gb, lambda: landed(work, whole_url)[0] - landed(work, one_url)[0]),
         "curl | split, igzip, sha256sum, wc": (gb, lambda: piped(work, whole_url)),
         "requests.iter_lines, json.loads": (gb / 10, lambda: read_by_seed(tenth_url) - read_by_seed(one_url)),
+        "requests.iter_lines, json.loads, gzip.open": (
+            gb / 10,
+            lambda: read_by_seed(tenth_url, stored) - read_by_seed(one_url, stored),
+        ),
     }
     costs: dict[str, list[Cost]] = {name: [] for name in contenders}
     for number in range(ROUNDS):
@@ -91,11 +96,14 @@ def compared(say: Console, work: Path, whole_url: str, tenth_url: str, one_url: 
         figures[name] = {"cpu_s_per_gb": cpu, "mb_per_s": speed, "peak_mib": peak}
         table.add_row(name, spread(cpu, 2), spread(speed, 0), f"{peak:.0f}")
     say.print(table)
-    ours, shell, seed = figures.values()
+    ours, shell, reading, storing = (
+        {figure: statistics.median(one[figure]) for figure in ("cpu_s_per_gb", "mb_per_s")} for one in figures.values()
+    )
     ratios = {
-        "cpu_of_shell": statistics.median(ours["cpu_s_per_gb"]) / statistics.median(shell["cpu_s_per_gb"]),
-        "speed_of_shell": statistics.median(ours["mb_per_s"]) / statistics.median(shell["mb_per_s"]),
-        "cheaper_than_seed": statistics.median(seed["cpu_s_per_gb"]) / statistics.median(ours["cpu_s_per_gb"]),
+        "cpu_of_shell": ours["cpu_s_per_gb"] / shell["cpu_s_per_gb"],
+        "speed_of_shell": ours["mb_per_s"] / shell["mb_per_s"],
+        "cheaper_than_seed": storing["cpu_s_per_gb"] / ours["cpu_s_per_gb"],
+        "cheaper_than_seed_storing_nothing": reading["cpu_s_per_gb"] / ours["cpu_s_per_gb"],
     }
     start = landed(work, one_url)[0]
     longer = {times: landed(work, whole_url, times)[0] - start for times in REPEATS}
@@ -107,7 +115,9 @@ def compared(say: Console, work: Path, whole_url: str, tenth_url: str, one_url: 
     peaks = [cost.peak_mib for cost in longer.values()]
     claims = {
         f"CPU a GB at most {CPU_RATIO_MAX} x the shell's": ratios["cpu_of_shell"] <= CPU_RATIO_MAX,
-        f"at least {SEED_RATIO_MIN:.0f} x cheaper than the seed": ratios["cheaper_than_seed"] >= SEED_RATIO_MIN,
+        # Landing ends with files: what only reads and parses is told, and not what is judged.
+        f"at least {SEED_RATIO_MIN:.0f} x cheaper than the seed's client, which stores too": ratios["cheaper_than_seed"]
+        >= SEED_RATIO_MIN,
         f"peak at most {PEAK_MIB_MAX} MiB": max(peaks) <= PEAK_MIB_MAX,
         f"{' GB, '.join(map(str, REPEATS))} GB: the same peak within {GROWTH_MIB_MAX} MiB": max(peaks) - min(peaks)
         <= GROWTH_MIB_MAX,
@@ -148,8 +158,9 @@ def piped(work: Path, address: str) -> Cost:
         shutil.rmtree(folder)
 
 
-def read_by_seed(address: str) -> Cost:
-    return run((sys.executable, "-m", "bench.seed_client", address))[0]
+def read_by_seed(address: str, *file: str) -> Cost:
+    """Its rows are held, or stored in the file."""
+    return run((sys.executable, "-m", "bench.seed_client", address, *file))[0]
 
 
 def run(command: tuple[str, ...], variables: Mapping[str, str] | None = None) -> tuple[Cost, bytes]:

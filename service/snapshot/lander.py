@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from service.snapshot.rows import Counts, Lines, Sorted
 
 # Each block is handed to another thread, which waits for the interpreter when it comes back (docs/decisions/0028).
-BLOCK_BYTES: Final = 3 << 19
+BLOCK_BYTES: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from service import heap
 from service.errors import DxrIngestError
-from service.heap import give_back
 from service.runs.execution import Work
 from service.runs.model import Kind
 
@@ -139,7 +139,7 @@ class Supervisor:
     def _done(self, run_id: str, task: asyncio.Task[None]) -> None:
         del self._tasks[run_id], self._at_work[run_id]
         self._work_came.set()
-        give_back()
+        heap.give_back()
         if not task.cancelled() and (error := task.exception()):
             _log.error("run_crashed", run_id=run_id, exc_info=error)
 

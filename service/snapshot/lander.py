@@ -59,7 +59,7 @@ class Landed:
 class RowLander:
     """Takes blocks as they come, proves most of their rows at once and has a thread land them.
 
-    Proving holds the interpreter wherever it is done and takes about two milliseconds a block: it is done on the event
+    Proving holds the interpreter wherever it is done and takes one to two milliseconds a block: it is done on the event
     loop, while the bytes are in its core's cache. Compressing and storing leave the interpreter alone: they are done by
     the thread, and so is all that may take long, which is to inflate, and to sort lines that are not proven
     (docs/decisions/0024, 0028). At most one block waits while another one is landed; one part per kind is open and two
